@@ -1,0 +1,19 @@
+// Which instruction sets were compiled, which the CPU has, and which one runs.
+#pragma once
+#include <string>
+#include <vector>
+
+namespace pfn {
+
+enum class Isa { generic, avx2, avx512 };
+
+const char* isa_name(Isa isa);
+std::vector<Isa> compiled_isas();  // from the least to the best
+Isa detected_isa();                // the best compiled one this CPU can run
+Isa active_isa();
+
+// Picks the ISA once, at import: the one named by `forced` (empty: the best). Throws std::invalid_argument when that name is
+// unknown or cannot run here, or when the CPU lacks even the baseline.
+void select_isa(const std::string& forced);
+
+}  // namespace pfn

@@ -1,0 +1,174 @@
+#include "core/executor.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+#include <stdexcept>
+
+#include "core/run.hpp"
+#include "ops/dispatch.hpp"
+#include "ops/shapes.hpp"
+
+namespace pfn {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::milliseconds kPollEvery{20};
+
+std::int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
+}
+
+void check_bound(const Plan& plan, const StepList& list, const RunRequest& request, std::int64_t steps) {
+  for (const PointerSlot& slot : list.slots) {
+    const Value& value = plan.values()[static_cast<std::size_t>(slot.value)];
+    if (value.data == nullptr && request.rows > 0)
+      throw std::invalid_argument("plan: '" + value.name + "' is not bound to an array");
+    const std::int64_t wanted = value.advance == Advance::row ? request.rows : value.advance == Advance::step ? steps : 0;
+    if (value.bound_rows < wanted)
+      throw std::invalid_argument("plan: '" + value.name + "' has " + std::to_string(value.bound_rows) + " rows, expected " +
+                                  std::to_string(wanted));
+  }
+}
+
+// Index arrays are the one thing a kernel follows blindly, so their values are checked before the first step.
+void check_indices(const Plan& plan, const StepList& list, const RunRequest& request) {
+  for (const Step& step : list.steps) {
+    const OpSchema& schema = op_schema(step.op);
+    for (std::size_t i = 0; i < schema.inputs.size(); ++i) {
+      if (schema.inputs[i].below != "m") continue;
+      const Value& index = plan.values()[static_cast<std::size_t>(step.inputs[i])];
+      const Value& data = plan.values()[static_cast<std::size_t>(step.inputs[0])];
+      const auto* values = static_cast<const std::int64_t*>(index.data);
+      const auto [low, high] = std::minmax_element(values, values + request.rows);
+      if (request.rows > 0 && (*low < 0 || *high >= data.bound_rows))
+        throw std::invalid_argument("plan: '" + index.name + "' holds " + std::to_string(*low < 0 ? *low : *high) +
+                                    ", expected row numbers from 0 to " + std::to_string(data.bound_rows - 1));
+    }
+  }
+}
+
+struct Sizes {
+  std::int64_t shared = 0, local = 0;
+};
+
+Sizes sizes_of(const Prepared& prepared) {
+  Sizes sizes;
+  for (const OpCall& call : prepared.calls) {
+    sizes.shared = std::max(sizes.shared, call.scratch_bytes);
+    sizes.local = std::max(sizes.local, align_up(call.local_bytes));
+  }
+  return sizes;
+}
+
+void set_pointers(const Plan& plan, const StepList& list, Prepared& prepared, std::int64_t step, std::int64_t batch,
+                  bool moving_only) {
+  for (const PointerSlot& slot : list.slots) {
+    const Value& value = plan.values()[static_cast<std::size_t>(slot.value)];
+    if (moving_only && value.advance == Advance::none) continue;
+    OpCall& call = prepared.calls[static_cast<std::size_t>(slot.step)];
+    View& view = slot.output ? call.out[slot.arg] : call.in[slot.arg];
+    std::int64_t skip = 0;
+    if (value.advance == Advance::row)
+      skip = step * batch * (value.bound_rows > 0 ? value.bound_items / value.bound_rows : 0);
+    else if (value.advance == Advance::step)
+      skip = step;
+    view.data = static_cast<char*>(value.data) + skip * item_size(view.dtype);
+  }
+}
+
+}  // namespace
+
+const char* stop_name(StopReason reason) {
+  switch (reason) {
+    case StopReason::nonfinite:
+      return "nonfinite";
+    case StopReason::limit:
+      return "limit";
+    case StopReason::interrupted:
+      return "interrupted";
+    default:
+      return "finished";
+  }
+}
+
+RunResult run(Plan& plan, StepList& list, const RunRequest& request) {
+  if (request.batch < 1 || request.batch > plan.options().max_batch)
+    throw std::invalid_argument("plan: batch is " + std::to_string(request.batch) + ", expected 1 to " +
+                                std::to_string(plan.options().max_batch));
+  const std::int64_t steps = (request.rows + request.batch - 1) / request.batch;
+  const std::int64_t tail_rows = request.rows - (steps - 1) * request.batch;
+  for (const Step& step : list.steps)
+    if (!op_schema(step.op).hyper.empty() &&
+        (request.hyper == nullptr || step.group >= request.hyper_groups ||
+         (request.hyper_steps != 1 && request.hyper_steps < steps)))
+      throw std::invalid_argument("plan: " + op_schema(step.op).name + " reads hyper row " + std::to_string(step.group) +
+                                  ", and 'hyper' has too few steps or groups");
+  check_bound(plan, list, request, steps);
+  check_indices(plan, list, request);
+
+  if (request.rows == 0) return RunResult();
+
+  // All memory is taken here; the loop below allocates nothing.
+  plan.prepare(list, list.full, std::min(request.batch, request.rows));
+  Sizes sizes = sizes_of(list.full);
+  if (tail_rows != list.full.rows) {
+    plan.prepare(list, list.tail, tail_rows);
+    const Sizes tail = sizes_of(list.tail);
+    sizes.shared = std::max(sizes.shared, tail.shared);
+    sizes.local = std::max(sizes.local, tail.local);
+  }
+  plan.shared.reserve(sizes.shared);
+  plan.local.reserve(sizes.local * request.threads);
+  if (plan.options().poison) std::memset(plan.scratch().data(), 0xff, static_cast<std::size_t>(plan.scratch().bytes()));
+
+  RunResult result;
+  double limit = request.limit;
+  Clock::time_point next_poll = Clock::now() + kPollEvery;
+  for (std::int64_t k = 0; k < steps; ++k) {
+    const bool is_tail = k + 1 == steps && tail_rows != list.full.rows;
+    Prepared& prepared = is_tail ? list.tail : list.full;
+    set_pointers(plan, list, prepared, k, request.batch, k > 0 && !is_tail);
+    const double* hyper =
+        request.hyper == nullptr
+            ? nullptr
+            : request.hyper + (request.hyper_steps == 1 ? 0 : k) * request.hyper_groups * kHyperFields;
+    for (std::size_t s = 0; s < list.steps.size(); ++s) {
+      OpCall& call = prepared.calls[s];
+      const Step& step = list.steps[s];
+      call.scratch = plan.shared.data();
+      if (hyper != nullptr) call.hyper = hyper + step.group * kHyperFields;
+      const bool timed = request.step_ns != nullptr || request.hook != nullptr;
+      const std::int64_t start = timed ? now_ns() : 0;
+      run_call(call, kernel(step.op, plan.options().float_type), request.threads, plan.local.data(), sizes.local);
+      if (!timed) continue;
+      const std::int64_t spent = now_ns() - start;
+      if (request.step_ns != nullptr) request.step_ns[s] += spent;
+      if (request.hook != nullptr) request.hook->after(s, call, spent);
+    }
+    result.steps = k + 1;
+    if (request.watch >= 0) {
+      const double seen = static_cast<const double*>(plan.value(request.watch).data)[k];
+      if (!std::isfinite(seen)) {
+        result.reason = StopReason::nonfinite;
+        break;
+      }
+      if (k == 0 && request.limit_factor > 0) limit = request.limit_factor * seen;
+      if (seen > limit) {
+        result.reason = StopReason::limit;
+        break;
+      }
+    }
+    if (request.poll != nullptr && Clock::now() >= next_poll) {
+      if (!request.poll->keep_going(result.steps)) {
+        result.reason = StopReason::interrupted;
+        break;
+      }
+      next_poll = Clock::now() + kPollEvery;
+    }
+  }
+  return result;
+}
+
+}  // namespace pfn

@@ -1,0 +1,221 @@
+#include "core/plan.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "ops/dispatch.hpp"
+#include "ops/shapes.hpp"
+
+namespace pfn {
+namespace {
+
+std::int64_t checked_bytes(const Value& value, const View& view) {
+  std::int64_t bytes = item_size(view.dtype);
+  for (int d = 0; d < view.ndim; ++d)
+    if (__builtin_mul_overflow(bytes, view.shape[d], &bytes))
+      throw std::invalid_argument("plan: value '" + value.name + "' is larger than 2**63 bytes");
+  return bytes;
+}
+
+// A scratch value, or a chain of values that take over each other's memory in place.
+struct Block {
+  std::int64_t bytes = 0;
+  int first = 0, last = 0;
+  std::vector<int> values;
+};
+
+}  // namespace
+
+Plan::Plan(std::vector<Value> values, std::vector<StepList> lists, const PlanOptions& options)
+    : values_(std::move(values)), lists_(std::move(lists)), options_(options) {
+  if (options_.max_batch < 1) throw std::invalid_argument("plan: max_batch must be at least 1");
+  for (std::size_t v = 0; v < values_.size(); ++v) {
+    if (values_[v].dims.size() > kMaxDims)
+      throw std::invalid_argument("plan: value '" + values_[v].name + "' has more than 4 dimensions");
+    if (!ids_.emplace(values_[v].name, static_cast<int>(v)).second)
+      throw std::invalid_argument("plan: two values are named '" + values_[v].name + "'");
+  }
+  std::int64_t bytes = 0;
+  for (StepList& steps : lists_) {
+    check(steps);
+    place(steps);
+    bytes = std::max(bytes, steps.scratch_bytes);
+  }
+  scratch_.reserve(bytes);
+}
+
+int Plan::value_id(const std::string& name) const {
+  const auto found = ids_.find(name);
+  if (found == ids_.end()) throw std::invalid_argument("plan: no value is named '" + name + "'");
+  return found->second;
+}
+
+StepList& Plan::list(const std::string& name) {
+  for (StepList& steps : lists_)
+    if (steps.name == name) return steps;
+  throw std::invalid_argument("plan: no step list is named '" + name + "'");
+}
+
+View Plan::view(int id, std::int64_t rows) const {
+  const Value& value = values_[static_cast<std::size_t>(id)];
+  View view;
+  ArgSchema as;
+  as.dtype = value.dtype;
+  view.dtype = value.dtype == "any" ? value.bound_dtype : arg_dtype(as, options_.float_type);
+  view.ndim = static_cast<std::int32_t>(value.dims.size());
+  for (std::size_t d = 0; d < value.dims.size(); ++d) {
+    const std::int64_t dim = value.dims[d];
+    view.shape[d] = dim == kBatch ? rows : dim == kAny ? value.bound_rows : dim;
+  }
+  return view;
+}
+
+// Unifies every step's shapes for the largest batch and compares what follows with what the values say.
+void Plan::check(const StepList& steps) const {
+  const int count = static_cast<int>(values_.size());
+  for (const Step& step : steps.steps) {
+    const OpSchema& schema = op_schema(step.op);
+    if (step.inputs.size() != schema.inputs.size() || step.outputs.size() != schema.outputs.size() ||
+        step.attrs.size() != schema.attrs.size())
+      throw std::invalid_argument("plan: " + schema.name + " has the wrong number of inputs, outputs or attributes");
+    OpCall call;
+    for (std::size_t i = 0; i < step.inputs.size(); ++i) {
+      const int id = step.inputs[i];
+      if (id < 0 && schema.inputs[i].optional) {
+        call.in[i].ndim = -1;
+        continue;
+      }
+      if (id < 0 || id >= count) throw std::invalid_argument("plan: " + schema.name + ": bad id of '" + schema.inputs[i].name + "'");
+      call.in[i] = view(id, options_.max_batch);
+      const std::string& have = values_[static_cast<std::size_t>(id)].dtype;
+      if (have != schema.inputs[i].dtype && schema.inputs[i].dtype != "any")
+        throw std::invalid_argument("plan: " + schema.name + ": '" + schema.inputs[i].name + "' is " + have + ", expected " +
+                                    schema.inputs[i].dtype);
+    }
+    infer_shapes(schema, call, options_.float_type);
+    for (std::size_t o = 0; o < step.outputs.size(); ++o) {
+      const int id = step.outputs[o];
+      const ArgSchema& arg = schema.outputs[o];
+      if (id < 0 || id >= count) throw std::invalid_argument("plan: " + schema.name + ": bad id of '" + arg.name + "'");
+      if (arg.alias >= 0 && step.inputs[static_cast<std::size_t>(arg.alias)] != id)
+        throw std::invalid_argument("plan: " + schema.name + ": '" + arg.name + "' must be updated in place");
+      const View have = view(id, options_.max_batch);
+      const std::int64_t wanted = checked_bytes(values_[static_cast<std::size_t>(id)], call.out[o]);
+      if (have.dtype != call.out[o].dtype || checked_bytes(values_[static_cast<std::size_t>(id)], have) != wanted)
+        throw std::invalid_argument("plan: " + schema.name + ": '" + arg.name + "' has shape " + shape_text(have) +
+                                    ", expected " + shape_text(call.out[o]));
+    }
+  }
+}
+
+// Lifetimes, chains of in-place steps, then greedy placement, largest block first at the lowest free offset.
+void Plan::place(StepList& list) const {
+  const int count = static_cast<int>(values_.size());
+  std::vector<int> first(values_.size(), -1), last(values_.size(), -1), block_of(values_.size(), -1);
+  for (int s = 0; s < static_cast<int>(list.steps.size()); ++s) {
+    const Step& step = list.steps[static_cast<std::size_t>(s)];
+    for (int id : step.inputs)
+      if (id >= 0 && !values_[static_cast<std::size_t>(id)].external) {
+        if (first[static_cast<std::size_t>(id)] < 0)
+          throw std::invalid_argument("plan: step list '" + list.name + "' reads '" + values_[static_cast<std::size_t>(id)].name +
+                                      "' before any step wrote it");
+        last[static_cast<std::size_t>(id)] = s;
+      }
+    for (int id : step.outputs)
+      if (!values_[static_cast<std::size_t>(id)].external) {
+        if (first[static_cast<std::size_t>(id)] < 0) first[static_cast<std::size_t>(id)] = s;
+        last[static_cast<std::size_t>(id)] = std::max(last[static_cast<std::size_t>(id)], s);
+      }
+  }
+
+  std::vector<Block> blocks;
+  const auto bytes_of = [&](int id) {
+    return align_up(checked_bytes(values_[static_cast<std::size_t>(id)], view(id, options_.max_batch)));
+  };
+  for (int s = 0; s < static_cast<int>(list.steps.size()); ++s) {
+    const Step& step = list.steps[static_cast<std::size_t>(s)];
+    for (std::size_t o = 0; o < step.outputs.size(); ++o) {
+      const int id = step.outputs[o];
+      const auto v = static_cast<std::size_t>(id);
+      if (values_[v].external || first[v] != s || block_of[v] >= 0) continue;
+      const int source = step.inputs.empty() ? -1 : step.inputs[0];
+      const bool take_over = options_.inplace && o == 0 && op_schema(step.op).inplace && source >= 0 &&
+                             block_of[static_cast<std::size_t>(source)] >= 0 &&
+                             last[static_cast<std::size_t>(source)] == s && bytes_of(source) == bytes_of(id) &&
+                             std::count(step.inputs.begin(), step.inputs.end(), source) == 1;
+      if (take_over) {
+        Block& block = blocks[static_cast<std::size_t>(block_of[static_cast<std::size_t>(source)])];
+        block.last = std::max(block.last, last[v]);
+        block.values.push_back(id);
+        block_of[v] = block_of[static_cast<std::size_t>(source)];
+      } else {
+        block_of[v] = static_cast<int>(blocks.size());
+        blocks.push_back(Block{bytes_of(id), s, last[v], {id}});
+      }
+    }
+  }
+
+  std::stable_sort(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) { return a.bytes > b.bytes; });
+  list.offset.assign(static_cast<std::size_t>(count), -1);
+  std::vector<std::pair<std::int64_t, const Block*>> placed;  // offset, block
+  for (const Block& block : blocks) {
+    std::int64_t offset = 0;
+    if (!options_.reuse) {
+      offset = list.scratch_bytes;
+    } else {
+      for (bool moved = true; moved;) {
+        moved = false;
+        for (const auto& [at, other] : placed) {
+          const bool together = other->first <= block.last && block.first <= other->last;
+          if (together && at < offset + block.bytes && offset < at + other->bytes) {
+            offset = at + other->bytes;
+            moved = true;
+          }
+        }
+      }
+    }
+    placed.emplace_back(offset, &block);
+    for (int id : block.values) list.offset[static_cast<std::size_t>(id)] = offset;
+    list.scratch_bytes = std::max(list.scratch_bytes, offset + block.bytes);
+  }
+
+  for (int s = 0; s < static_cast<int>(list.steps.size()); ++s) {
+    const Step& step = list.steps[static_cast<std::size_t>(s)];
+    for (int i = 0; i < static_cast<int>(step.inputs.size()); ++i) {
+      const int id = step.inputs[static_cast<std::size_t>(i)];
+      if (id >= 0 && values_[static_cast<std::size_t>(id)].external) list.slots.push_back({s, false, i, id});
+    }
+    for (int o = 0; o < static_cast<int>(step.outputs.size()); ++o) {
+      const int id = step.outputs[static_cast<std::size_t>(o)];
+      if (values_[static_cast<std::size_t>(id)].external) list.slots.push_back({s, true, o, id});
+    }
+  }
+}
+
+void Plan::prepare(StepList& list, Prepared& prepared, std::int64_t rows) const {
+  prepared.calls.resize(list.steps.size());
+  prepared.rows = rows;
+  char* base = scratch_.data();
+  for (std::size_t s = 0; s < list.steps.size(); ++s) {
+    const Step& step = list.steps[s];
+    OpCall& call = prepared.calls[s];
+    call = OpCall();
+    const auto fill = [&](const std::vector<int>& ids, View* views) {
+      for (std::size_t i = 0; i < ids.size(); ++i) {
+        if (ids[i] < 0) {
+          views[i].ndim = -1;
+          continue;
+        }
+        views[i] = view(ids[i], rows);
+        const std::int64_t offset = list.offset[static_cast<std::size_t>(ids[i])];
+        if (offset >= 0) views[i].data = base + offset;
+      }
+    };
+    fill(step.inputs, call.in);
+    fill(step.outputs, call.out);
+    std::copy(step.attrs.begin(), step.attrs.end(), call.attr);
+    kernel(step.op, options_.float_type).prepare(call);
+  }
+}
+
+}  // namespace pfn

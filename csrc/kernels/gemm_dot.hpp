@@ -1,0 +1,155 @@
+// The kernel of nn with few columns: k in the lanes. Both operands are read along k, so B is transposed first.
+//
+//   bt (scratch): n rows, ld = k rounded up to lanes, and one vector more; zeros after k
+//   a: MR rows, NC rows of bt:   for each vector of k:  acc[i][j] = fma(a(i), bt(j), acc[i][j])
+//
+// Lane l of an element sums the terms k = l, l + lanes, ... in order; then neighbouring lanes are added, pairs, fours, and so
+// on. A product with a few rows gets the same bits without the transposed copy: multiply_dot_few keeps one accumulator for
+// each lane and has columns in its own lanes. |error| <= (k / lanes + 6) u sum |a| |b|.
+#pragma once
+#include "kernels/gemm_plan.hpp"
+#include "kernels/transpose.hpp"
+
+namespace pfn::PFN_ISA {
+
+#if defined(PFN_ISA_AVX512)
+constexpr int kDotColumns = 5;
+#else
+constexpr int kDotColumns = 2;
+#endif
+constexpr int kDotRows = 4;
+
+// Lane i of the result is the sum of the lanes of v[i].
+template <class T, int dist = 1>
+static PFN_ALWAYS_INLINE Vec<T> add_lanes(Vec<T>* v) {
+  constexpr int lanes = static_cast<int>(kLanes<T>);
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes; i += 2 * dist) {
+    swap_blocks<T, dist>(v[i], v[i + dist], typename LanesUpTo<lanes>::type{});
+    v[i] += v[i + dist];
+  }
+  if constexpr (2 * dist < lanes) return add_lanes<T, 2 * dist>(v);
+  return v[0];
+}
+
+template <class T>
+using DotFn = void (*)(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb, std::int64_t k, T* sums);
+
+// sums[i * NC + j] = a(i) . bt(j); room for whole vectors.
+template <class T, int MR, int NC>
+static void dot_tile(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb, std::int64_t k, T* sums) {
+  constexpr int lanes = static_cast<int>(kLanes<T>);
+  Vec<T> acc[MR * NC];
+#pragma GCC unroll 32
+  for (int i = 0; i < MR * NC; ++i) acc[i] = splat(T(0));
+  for (; k >= lanes; k -= lanes, a += lanes, bt += lanes) {
+    Vec<T> bv[NC];
+#pragma GCC unroll 8
+    for (int j = 0; j < NC; ++j) bv[j] = load<T>(bt + j * ldb);
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; ++i) {
+      const Vec<T> av = load<T>(a + i * lda);
+#pragma GCC unroll 8
+      for (int j = 0; j < NC; ++j) acc[i * NC + j] = fma(av, bv[j], acc[i * NC + j]);
+    }
+  }
+  if (k > 0) {
+#pragma GCC unroll 8
+    for (int i = 0; i < MR; ++i) {
+      const Vec<T> av = load_partial(a + i * lda, k);
+#pragma GCC unroll 8
+      for (int j = 0; j < NC; ++j) acc[i * NC + j] = fma(av, load<T>(bt + j * ldb), acc[i * NC + j]);
+    }
+  }
+#pragma GCC unroll 32
+  for (int first = 0; first < MR * NC; first += lanes) {
+    Vec<T> v[kLanes<T>];
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; ++i) v[i] = first + i < MR * NC ? acc[first + i < MR * NC ? first + i : 0] : splat(T(0));
+    store<T>(sums + first, add_lanes<T>(v));
+  }
+}
+
+template <class T, int MR>
+static inline DotFn<T> dot_tile_of(std::int64_t columns) {
+#if defined(PFN_ISA_AVX512)
+  static constexpr DotFn<T> fn[kDotColumns] = {dot_tile<T, MR, 1>, dot_tile<T, MR, 2>, dot_tile<T, MR, 3>,
+                                               dot_tile<T, MR, 4>, dot_tile<T, MR, 5>};
+#else
+  static constexpr DotFn<T> fn[kDotColumns] = {dot_tile<T, MR, 1>, dot_tile<T, MR, 2>};
+#endif
+  return fn[columns - 1];
+}
+template <class T>
+static inline DotFn<T> find_dot_tile(std::int64_t rows, std::int64_t columns) {
+  return rows == 4   ? dot_tile_of<T, 4>(columns)
+         : rows == 3 ? dot_tile_of<T, 3>(columns)
+         : rows == 2 ? dot_tile_of<T, 2>(columns)
+                     : dot_tile_of<T, 1>(columns);
+}
+
+template <class T>
+static inline std::int64_t dot_ld(std::int64_t k) {
+  return copied_lda<T>(k);
+}
+
+// Rows [m0, m1) of C = A @ B (+ bias) from the transposed copy.
+template <class T>
+static void multiply_dot(const Gemm<T>& g, const T* bt, std::int64_t m0, std::int64_t m1) {
+  const std::int64_t ld = dot_ld<T>(g.k);
+  const std::int64_t groups = div_up(g.n, kDotColumns);
+  const std::int64_t low = g.n / groups;
+  const std::int64_t higher = g.n - low * groups;  // so many groups have one column more
+  T sums[kDotRows * kDotColumns + 2 * kLanes<T>] = {};
+  for (std::int64_t i = m0; i < m1; i += kDotRows) {
+    const std::int64_t rows = smaller(kDotRows, m1 - i);
+    std::int64_t j = 0;
+    for (std::int64_t group = 0; group < groups; ++group) {
+      const std::int64_t columns = low + (group < higher);
+      find_dot_tile<T>(rows, columns)(g.a + i * g.k, g.k, bt + j * ld, ld, g.k, sums);
+      const Vec<T> bias = g.bias ? load_partial(g.bias + j, columns) : splat(T(0));
+      for (std::int64_t r = 0; r < rows; ++r)
+        store_low(g.c + (i + r) * g.n + j, load<T>(sums + r * columns) + bias, columns);
+      j += columns;
+    }
+  }
+}
+
+// The same bits, columns in the lanes: nothing to transpose, but an accumulator for every lane of the sum.
+template <class T>
+static void multiply_dot_few(const Gemm<T>& g, std::int64_t m0, std::int64_t m1) {
+  constexpr std::int64_t lanes = kLanes<T>;
+  for (std::int64_t i = m0; i < m1; ++i) {
+    for (std::int64_t j = 0; j < g.n; j += lanes) {
+      const std::int64_t count = smaller(lanes, g.n - j);
+      const T* a = g.a + i * g.k;
+      const T* b = g.b + j;
+      Vec<T> acc[kLanes<T>];
+#pragma GCC unroll 16
+      for (std::int64_t l = 0; l < lanes; ++l) acc[l] = splat(T(0));
+      std::int64_t k = g.k;
+      for (; k >= lanes; k -= lanes, a += lanes) {
+#pragma GCC unroll 16
+        for (std::int64_t l = 0; l < lanes; ++l, b += g.n) acc[l] = fma(splat(a[l]), load_partial(b, count), acc[l]);
+      }
+      if (k > 0) {
+#pragma GCC unroll 16
+        for (std::int64_t l = 0; l < lanes; ++l) {
+          if (l < k)
+            acc[l] = fma(splat(a[l]), load_partial(b + l * g.n, count), acc[l]);
+          else
+            acc[l] += splat(T(0));  // as dot_tile, which adds 0 * 0 there
+        }
+      }
+#pragma GCC unroll 4
+      for (std::int64_t dist = 1; dist < lanes; dist *= 2) {
+#pragma GCC unroll 16
+        for (std::int64_t l = 0; l < lanes; l += 2 * dist) acc[l] += acc[l + dist];
+      }
+      const Vec<T> bias = g.bias ? load_partial(g.bias + j, count) : splat(T(0));
+      store_low(g.c + i * g.n + j, acc[0] + bias, count);
+    }
+  }
+}
+
+}  // namespace pfn::PFN_ISA

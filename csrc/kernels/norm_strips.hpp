@@ -1,0 +1,119 @@
+// Loops of column reductions and column-wise maps over a row-major array, for norm.cpp.
+//
+// Small arrays go column strip by column strip, all passes over a strip in cache. Beyond kStripBytes the strips would wander over
+// pages: there row blocks make partial sums, which are combined in order and applied in a second pass. The shape alone decides.
+#pragma once
+#include "kernels/kernel.hpp"
+
+namespace pfn::PFN_ISA {
+
+constexpr std::int64_t kStripBytes = 1 << 20;
+constexpr std::int64_t kBlockBytes = 1 << 18;
+constexpr std::int64_t kWriteRows = 8;  // rows that share one load of the column values where an array is read row by row
+constexpr std::int64_t kRowGroup = 64;  // rows summed before the sum joins a longer one: bounds the growth of rounding errors
+constexpr int kStripVectors = 4;
+template <class T>
+constexpr std::int64_t kStrip = kStripVectors * kLanes<T>;
+
+static inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+// Up to kStripVectors neighbouring vectors of a row, the last one perhaps partial.
+template <class T, int NV, bool kTail>
+struct Strip {
+  Vec<T> v[NV];
+};
+template <class T, int NV, bool kTail>
+static inline Strip<T, NV, kTail> load_strip(const T* p, std::int64_t tail) {
+  Strip<T, NV, kTail> s;
+#pragma GCC unroll 4
+  for (int k = 0; k < NV; ++k)
+    s.v[k] = kTail && k == NV - 1 ? load_partial(p + k * kLanes<T>, tail) : load<T>(p + k * kLanes<T>);
+  return s;
+}
+template <class T, int NV, bool kTail>
+static inline void store_strip(T* p, const Strip<T, NV, kTail>& s, std::int64_t tail) {
+#pragma GCC unroll 4
+  for (int k = 0; k < NV; ++k) {
+    if (kTail && k == NV - 1)
+      store_partial(p + k * kLanes<T>, s.v[k], tail);
+    else
+      store<T>(p + k * kLanes<T>, s.v[k]);
+  }
+}
+
+// Calls f.strip<NV, kTail>(first column, lanes of a partial last vector) for each strip of the columns [begin, end).
+template <class T, class F>
+static inline void for_strips(std::int64_t begin, std::int64_t end, const F& f) {
+  constexpr std::int64_t L = kLanes<T>;
+  std::int64_t j = begin;
+  for (; j + kStrip<T> <= end; j += kStrip<T>) f.template strip<4, false>(j, 0);
+  const std::int64_t tail = (end - j) % L;
+  switch ((end - j) / L * 2 + (tail > 0 ? 1 : 0)) {
+    case 1:
+      return f.template strip<1, true>(j, tail);
+    case 2:
+      return f.template strip<1, false>(j, tail);
+    case 3:
+      return f.template strip<2, true>(j, tail);
+    case 4:
+      return f.template strip<2, false>(j, tail);
+    case 5:
+      return f.template strip<3, true>(j, tail);
+    case 6:
+      return f.template strip<3, false>(j, tail);
+    case 7:
+      return f.template strip<4, true>(j, tail);
+    default:
+      return;
+  }
+}
+
+// Two sums over the rows: term(row, a, b) adds a row to both.
+template <class T, int NV, class F>
+static inline void sum_rows(std::int64_t rows, Vec<T>* sum_a, Vec<T>* sum_b, F term) {
+#pragma GCC unroll 4
+  for (int k = 0; k < NV; ++k) sum_a[k] = sum_b[k] = splat(T(0));
+  for (std::int64_t g = 0; g < rows; g += kRowGroup) {
+    Vec<T> a[NV], b[NV];
+#pragma GCC unroll 4
+    for (int k = 0; k < NV; ++k) a[k] = b[k] = splat(T(0));
+    const std::int64_t end = smaller(rows, g + kRowGroup);
+    for (std::int64_t r = g; r < end; ++r) term(r, a, b);
+#pragma GCC unroll 4
+    for (int k = 0; k < NV; ++k) {
+      sum_a[k] = sum_a[k] + a[k];
+      sum_b[k] = sum_b[k] + b[k];
+    }
+  }
+}
+
+template <class T>
+static inline bool in_strips(std::int64_t rows, std::int64_t cols) {
+  return rows * cols * static_cast<std::int64_t>(sizeof(T)) <= kStripBytes;
+}
+// Rows of a block: kBlockBytes of them, at least 16.
+template <class T>
+static inline std::int64_t block_rows(std::int64_t cols) {
+  const std::int64_t fit = kBlockBytes / static_cast<std::int64_t>(sizeof(T)) / cols;
+  return fit > 16 ? fit : 16;
+}
+
+// Phases of forward and backward alike: one over columns, or row blocks, columns, row blocks with two partial vectors a block.
+template <class T>
+static inline void batch_norm_phases(OpCall& call, const View& x, double ns_each) {
+  const std::int64_t rows = x.rows(), cols = x.cols();
+  const double cost = static_cast<double>(rows) * static_cast<double>(cols) * ns_each * (sizeof(T) / 4);
+  if (in_strips<T>(rows, cols)) {
+    call.phases = 1;
+    call.phase[0] = Phase{cols, kStrip<T>, cost};
+    return;
+  }
+  const std::int64_t per_block = block_rows<T>(cols), blocks = (rows + per_block - 1) / per_block;
+  call.phases = 3;
+  call.phase[0] = Phase{rows, per_block, 0.6 * cost};
+  call.phase[1] = Phase{cols, kStrip<T>, static_cast<double>(2 * blocks * cols)};
+  call.phase[2] = Phase{rows, per_block, 0.6 * cost};
+  call.scratch_bytes = (2 * blocks + 3) * cols * static_cast<std::int64_t>(sizeof(T));
+}
+
+}  // namespace pfn::PFN_ISA

@@ -1,0 +1,185 @@
+// Update rules, one pass over the parameters, in place; as PyTorch defines them. lr, mu, wd, b1, b2, eps are hyper fields.
+//
+//   sgd       p -= lr * (g + wd * p)                                      Robbins and Monro 1951
+//   momentum  v = mu * v + (g + wd * p);  p -= lr * v                     Polyak 1964
+//   nesterov  v = mu * v + g', g' = g + wd * p;  p -= lr * (g' + mu * v)  Sutskever et al. 2013
+//   adam      g' = g + wd * p;  m = b1 * m + (1 - b1) * g';  v = b2 * v + (1 - b2) * g'^2;
+//             p -= lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps)        Kingma and Ba 2015
+//   adamw     p *= 1 - lr * wd first, then adam without wd                Loshchilov and Hutter 2019
+//
+// wd = 0 leaves g alone whatever p holds. Scalars are made in double and rounded once. Square root and division are exact, each
+// other operation rounds once: a result is within a few ULP of its largest term. NaN and inf spread as the formulas say.
+#include "kernels/kernel.hpp"
+
+namespace pfn::PFN_ISA {
+
+constexpr std::int64_t kGrain = 4096;
+
+template <class T>
+static void light_prepare(OpCall& call) {
+  one_phase(call, call.out[0].size(), 0.15 * (sizeof(T) / 4), kGrain);
+}
+template <class T>
+static void adam_prepare(OpCall& call) {
+  one_phase(call, call.out[0].size(), 0.3 * (sizeof(T) / 4), kGrain);
+}
+
+template <class T>
+static inline Vec<T> hyper(const OpCall& call, HyperField field) {
+  return splat(static_cast<T>(call.hyper[field]));
+}
+
+// g + wd * p, or g alone.
+template <class T, bool kDecay>
+static inline Vec<T> decayed(Vec<T> g, Vec<T> p, Vec<T> wd) {
+  return kDecay ? fma(wd, p, g) : g;
+}
+
+// step(k, p, g, state...) makes the new values of `count` elements from element k on.
+template <class T, bool kDecay>
+static inline void sgd_loop(const OpCall& call, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t L = kLanes<T>;
+  const T* p = call.in[0].as<const T>();
+  const T* g = call.in[1].as<const T>();
+  T* out = call.out[0].as<T>();
+  const Vec<T> minus_lr = -hyper<T>(call, kHyper_learning_rate), wd = hyper<T>(call, kHyper_weight_decay);
+  const auto step = [=](Vec<T> pi, Vec<T> gi) { return fma(minus_lr, decayed<T, kDecay>(gi, pi, wd), pi); };
+  std::int64_t i = begin;
+  for (; i + L <= end; i += L) store<T>(out + i, step(load<T>(p + i), load<T>(g + i)));
+  if (i < end) store_partial(out + i, step(load_partial(p + i, end - i), load_partial(g + i, end - i)), end - i);
+}
+template <class T>
+static void sgd_step_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
+  if (call.hyper[kHyper_weight_decay] != 0)
+    sgd_loop<T, true>(call, begin, end);
+  else
+    sgd_loop<T, false>(call, begin, end);
+}
+PFN_KERNEL(sgd_step, light_prepare, sgd_step_run);
+
+template <class T, bool kNesterov, bool kDecay>
+static inline void momentum_loop(const OpCall& call, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t L = kLanes<T>;
+  const T* p = call.in[0].as<const T>();
+  const T* g = call.in[1].as<const T>();
+  const T* v = call.in[2].as<const T>();
+  T* p_out = call.out[0].as<T>();
+  T* v_out = call.out[1].as<T>();
+  const Vec<T> minus_lr = -hyper<T>(call, kHyper_learning_rate), wd = hyper<T>(call, kHyper_weight_decay);
+  const Vec<T> mu = hyper<T>(call, kHyper_momentum);
+  const auto step = [=](Vec<T>& pi, Vec<T> gi, Vec<T>& vi) {
+    gi = decayed<T, kDecay>(gi, pi, wd);
+    vi = fma(mu, vi, gi);
+    pi = fma(minus_lr, kNesterov ? fma(mu, vi, gi) : vi, pi);
+  };
+  std::int64_t i = begin;
+  for (; i + L <= end; i += L) {
+    Vec<T> pi = load<T>(p + i), vi = load<T>(v + i);
+    step(pi, load<T>(g + i), vi);
+    store<T>(p_out + i, pi);
+    store<T>(v_out + i, vi);
+  }
+  if (i < end) {
+    Vec<T> pi = load_partial(p + i, end - i), vi = load_partial(v + i, end - i);
+    step(pi, load_partial(g + i, end - i), vi);
+    store_partial(p_out + i, pi, end - i);
+    store_partial(v_out + i, vi, end - i);
+  }
+}
+template <class T, bool kNesterov>
+static inline void momentum_any(const OpCall& call, std::int64_t begin, std::int64_t end) {
+  if (call.hyper[kHyper_weight_decay] != 0)
+    momentum_loop<T, kNesterov, true>(call, begin, end);
+  else
+    momentum_loop<T, kNesterov, false>(call, begin, end);
+}
+template <class T>
+static void momentum_step_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
+  momentum_any<T, false>(call, begin, end);
+}
+PFN_KERNEL(momentum_step, light_prepare, momentum_step_run);
+
+template <class T>
+static void nesterov_step_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
+  momentum_any<T, true>(call, begin, end);
+}
+PFN_KERNEL(nesterov_step, light_prepare, nesterov_step_run);
+
+// What is added to or multiplied with a vector of each array, the same for all elements.
+template <class T>
+struct AdamScalars {
+  Vec<T> b1, one_minus_b1, b2, one_minus_b2, minus_step, root_scale, eps, wd, shrink;
+};
+
+template <class T>
+static inline AdamScalars<T> adam_scalars(const OpCall& call) {
+  const double* h = call.hyper;
+  AdamScalars<T> s;
+  s.b1 = splat(static_cast<T>(h[kHyper_beta1]));
+  s.one_minus_b1 = splat(static_cast<T>(1.0 - h[kHyper_beta1]));
+  s.b2 = splat(static_cast<T>(h[kHyper_beta2]));
+  s.one_minus_b2 = splat(static_cast<T>(1.0 - h[kHyper_beta2]));
+  s.minus_step = splat(static_cast<T>(-h[kHyper_learning_rate] / h[kHyper_correction1]));
+  s.root_scale = splat(static_cast<T>(1.0 / __builtin_sqrt(h[kHyper_correction2])));
+  s.eps = splat(static_cast<T>(h[kHyper_eps]));
+  s.wd = splat(static_cast<T>(h[kHyper_weight_decay]));
+  s.shrink = splat(static_cast<T>(1.0 - h[kHyper_learning_rate] * h[kHyper_weight_decay]));
+  return s;
+}
+
+template <class T, bool kDecoupled, bool kDecay>
+static inline void adam_step_of(const AdamScalars<T>& s, Vec<T>& p, Vec<T> g, Vec<T>& m, Vec<T>& v) {
+  if (kDecoupled)
+    p = p * s.shrink;
+  else
+    g = decayed<T, kDecay>(g, p, s.wd);
+  m = fma(s.b1, m, s.one_minus_b1 * g);
+  v = fma(s.b2, v, s.one_minus_b2 * g * g);
+  p = fma(s.minus_step, m / fma(vsqrt(v), s.root_scale, s.eps), p);
+}
+
+template <class T, bool kDecoupled, bool kDecay>
+static inline void adam_loop(const OpCall& call, std::int64_t begin, std::int64_t end) {
+  constexpr std::int64_t L = kLanes<T>;
+  const T* p = call.in[0].as<const T>();
+  const T* g = call.in[1].as<const T>();
+  const T* m = call.in[2].as<const T>();
+  const T* v = call.in[3].as<const T>();
+  T* p_out = call.out[0].as<T>();
+  T* m_out = call.out[1].as<T>();
+  T* v_out = call.out[2].as<T>();
+  const AdamScalars<T> s = adam_scalars<T>(call);
+  std::int64_t i = begin;
+  for (; i + L <= end; i += L) {
+    Vec<T> pi = load<T>(p + i), mi = load<T>(m + i), vi = load<T>(v + i);
+    adam_step_of<T, kDecoupled, kDecay>(s, pi, load<T>(g + i), mi, vi);
+    store<T>(p_out + i, pi);
+    store<T>(m_out + i, mi);
+    store<T>(v_out + i, vi);
+  }
+  if (i < end) {
+    const std::int64_t count = end - i;
+    Vec<T> pi = load_partial(p + i, count), mi = load_partial(m + i, count), vi = load_partial(v + i, count);
+    adam_step_of<T, kDecoupled, kDecay>(s, pi, load_partial(g + i, count), mi, vi);
+    store_partial(p_out + i, pi, count);
+    store_partial(m_out + i, mi, count);
+    store_partial(v_out + i, vi, count);
+  }
+}
+
+template <class T>
+static void adam_step_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
+  if (call.hyper[kHyper_weight_decay] != 0)
+    adam_loop<T, false, true>(call, begin, end);
+  else
+    adam_loop<T, false, false>(call, begin, end);
+}
+PFN_KERNEL(adam_step, adam_prepare, adam_step_run);
+
+template <class T>
+static void adamw_step_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
+  adam_loop<T, true, false>(call, begin, end);
+}
+PFN_KERNEL(adamw_step, adam_prepare, adamw_step_run);
+
+}  // namespace pfn::PFN_ISA

@@ -1,0 +1,231 @@
+// exp, expm1, log, tanh and sigmoid of a vector of floats or doubles, one text for every ISA.
+//
+// Formulas (after J.-M. Muller, "Elementary Functions", ch. 5 and 11, and P. Tang, ACM TOMS 15 (1989) 144):
+//   exp(x) = 2^n * exp(r), n = round(x / ln 2), r = x - n * ln 2 taken in two parts, exp(r) = 1 + r + r^2 * P(r);
+//   expm1(x) = 2^n * (r + r^2 * P(r)) + (2^n - 1);
+//   log(x) = k * ln 2 + log(1 + f), s = f / (2 + f), log(1 + f) = 2 * s + s^3 * L(s^2).
+// The polynomials are interpolations at Chebyshev nodes. n comes from adding 1.5 * 2^(mantissa bits): that rounds to an
+// integer and leaves it in the low bits; it needs the compiler to keep the order of sums, as every file here does.
+// Max error (float32; float64): exp 1.1; 1.2 ULP, expm1_nonpositive 1.7; 2 ULP, log 1.2; 1.2 ULP, tanh 1.7; 3 ULP, sigmoid 2.5; 3 ULP,
+// subnormal results included. NaN gives NaN.
+#pragma once
+#include "kernels/vec.hpp"
+#if defined(PFN_ISA_AVX512)
+#include "kernels/vec_tables_avx512.hpp"
+#endif
+
+namespace pfn::PFN_ISA {
+
+template <class T>
+struct FloatBits;
+template <>
+struct FloatBits<float> {
+  using Int = std::int32_t;
+  static constexpr int mantissa = 23;
+  static constexpr Int bias = 127;
+  static constexpr Int exponent_mask = 0x7f800000;
+  static constexpr float magic = 12582912.0f;
+  static constexpr Int magic_bits = 0x4b400000;
+};
+template <>
+struct FloatBits<double> {
+  using Int = std::int64_t;
+  static constexpr int mantissa = 52;
+  static constexpr Int bias = 1023;
+  static constexpr Int exponent_mask = 0x7ff0000000000000;
+  static constexpr double magic = 6755399441055744.0;
+  static constexpr Int magic_bits = 0x4338000000000000;
+};
+template <class T>
+using IntOf = typename FloatBits<T>::Int;
+template <class T>
+using IntVec = Vec<IntOf<T>>;
+template <class T>
+constexpr IntOf<T> kSignBit = static_cast<IntOf<T>>(IntOf<T>(1) << (8 * sizeof(T) - 2)) * -2;
+
+template <class T>
+constexpr T kInf = static_cast<T>(__builtin_inf());
+template <class T>
+constexpr T kNaN = static_cast<T>(__builtin_nan(""));
+
+// 0, 1, 2, ... in the lanes.
+template <class T>
+static inline IntVec<T> lane_index() {
+  IntOf<T> lane[kLanes<T>];
+  for (std::int64_t i = 0; i < kLanes<T>; ++i) lane[i] = static_cast<IntOf<T>>(i);
+  return load<IntOf<T>>(lane);
+}
+
+template <class T>
+static inline Vec<T> vabs(Vec<T> x) {
+  return (Vec<T>)((IntVec<T>)x & ~kSignBit<T>);
+}
+// x with its sign bit set where that of s is.
+template <class T>
+static inline Vec<T> or_sign(Vec<T> x, Vec<T> s) {
+  return (Vec<T>)((IntVec<T>)x | ((IntVec<T>)s & kSignBit<T>));
+}
+
+// 2^n for whole n in the normal range.
+template <class T>
+static inline Vec<T> power_of_two(IntVec<T> n) {
+  return (Vec<T>)((n + FloatBits<T>::bias) << FloatBits<T>::mantissa);
+}
+
+// p * 2^n for any n down to twice the smallest exponent: rounded once into the subnormals, inf on overflow.
+template <class T>
+static inline Vec<T> scale_by_power(Vec<T> p, Vec<T> n) {
+#if defined(PFN_ISA_AVX512)
+  if constexpr (sizeof(T) == 4)
+    return (Vec<T>)_mm512_scalef_ps((__m512)p, (__m512)n);
+  else
+    return (Vec<T>)_mm512_scalef_pd((__m512d)p, (__m512d)n);
+#else
+  const Vec<T> magic = splat(FloatBits<T>::magic);
+  const IntVec<T> whole = (IntVec<T>)(n + magic) - FloatBits<T>::magic_bits;
+  const IntVec<T> half = (IntVec<T>)fma(n, splat(T(0.5)), magic) - FloatBits<T>::magic_bits;
+  return p * power_of_two<T>(half) * power_of_two<T>(whole - half);
+#endif
+}
+
+template <class T>
+struct ExpTerms {
+  Vec<T> q;         // exp(r) - 1
+  Vec<T> n;         // the power of two
+  IntVec<T> whole;  // the same as integers
+};
+
+static inline VecF exp_polynomial(VecF r) {
+  VecF p = splat(0.00139269268f);
+  p = fma(p, r, splat(0.00836377405f));
+  p = fma(p, r, splat(0.0416665487f));
+  p = fma(p, r, splat(0.166665733f));
+  return fma(p, r, splat(0.5f));
+}
+static inline VecD exp_polynomial(VecD r) {
+  VecD p = splat(2.0915442297780116e-09);
+  p = fma(p, r, splat(2.5106274733573296e-08));
+  p = fma(p, r, splat(2.75572718102198e-07));
+  p = fma(p, r, splat(2.7557252833516911e-06));
+  p = fma(p, r, splat(2.4801587327007187e-05));
+  p = fma(p, r, splat(0.00019841269876864356));
+  p = fma(p, r, splat(0.0013888888888883327));
+  p = fma(p, r, splat(0.0083333333333255443));
+  p = fma(p, r, splat(0.041666666666666671));
+  p = fma(p, r, splat(0.16666666666666671));
+  return fma(p, r, splat(0.5));
+}
+
+// The high part of ln 2 has so few bits that its product with n is exact, fused or not.
+template <class T>
+constexpr T kLn2High = sizeof(T) == 4 ? T(0.693359375) : T(0x1.62e42p-1);
+template <class T>
+constexpr T kLn2Low = sizeof(T) == 4 ? T(-0.00021219444) : T(4.7493250390316726e-07);
+
+// |x| must be small enough for n to fit the mantissa; NaN gives NaN.
+template <class T>
+static inline ExpTerms<T> exp_terms(Vec<T> x) {
+  const Vec<T> magic = splat(FloatBits<T>::magic);
+  const Vec<T> u = fma(x, splat(T(1.4426950408889634)), magic);
+  ExpTerms<T> t;
+  t.n = u - magic;
+  t.whole = (IntVec<T>)u - FloatBits<T>::magic_bits;
+  const Vec<T> r = fma(t.n, splat(-kLn2Low<T>), fma(t.n, splat(-kLn2High<T>), x));
+  t.q = fma(r * r, exp_polynomial(r), r);
+  return t;
+}
+
+template <class T>
+static inline Vec<T> vexp(Vec<T> x) {
+#if defined(PFN_ISA_AVX512)
+  if constexpr (sizeof(T) == 4) return exp_by_table(x);
+#endif
+  constexpr T lowest = sizeof(T) == 4 ? T(-104) : T(-746);
+  constexpr T highest = sizeof(T) == 4 ? T(89) : T(710);
+  const ExpTerms<T> t = exp_terms<T>(vmin(splat(highest), vmax(splat(lowest), x)));
+  return scale_by_power<T>(t.q + T(1), t.n);
+}
+
+// expm1 for x <= 0; positive x give 0. Relative accuracy at 0 is kept, and so is the sign of -0.
+template <class T>
+static inline Vec<T> expm1_nonpositive(Vec<T> x) {
+  constexpr T lowest = sizeof(T) == 4 ? T(-20) : T(-40);
+  const ExpTerms<T> t = exp_terms<T>(vmax(splat(lowest), vmin(splat(T(0)), x)));
+  const Vec<T> scale = power_of_two<T>(t.whole);
+  return or_sign<T>(fma(scale, t.q, scale - T(1)), x);
+}
+
+static inline VecF log_polynomial(VecF z) {
+  VecF p = splat(0.233368114f);
+  p = fma(p, z, splat(0.285505861f));
+  p = fma(p, z, splat(0.400001228f));
+  return fma(p, z, splat(0.666666687f));
+}
+static inline VecD log_polynomial(VecD z) {
+  VecD p = splat(0.1462395660821188);
+  p = fma(p, z, splat(0.15331112587960169));
+  p = fma(p, z, splat(0.18182907497671219));
+  p = fma(p, z, splat(0.22222210881932927));
+  p = fma(p, z, splat(0.28571428627528794));
+  p = fma(p, z, splat(0.39999999999896069));
+  return fma(p, z, splat(0.66666666666666696));
+}
+
+// log(0) = -inf, log of a negative number is NaN.
+template <class T>
+static inline Vec<T> vlog(Vec<T> x) {
+  using Int = IntOf<T>;
+  constexpr Int one_half_root = sizeof(T) == 4 ? Int(0x3f3504f3) : static_cast<Int>(0x3fe6a09e667f3bcd);
+  constexpr T smallest = sizeof(T) == 4 ? T(1.17549435e-38) : T(2.2250738585072014e-308);
+  const Vec<T> lift = splat(static_cast<T>(Int(1) << FloatBits<T>::mantissa));
+  const auto subnormal = x < smallest;
+  const IntVec<T> bits = (IntVec<T>)(subnormal ? x * lift : x) - one_half_root;
+  const IntVec<T> power = bits >> FloatBits<T>::mantissa;
+  const Vec<T> m = (Vec<T>)((bits & ((Int(1) << FloatBits<T>::mantissa) - 1)) + one_half_root);
+  const Vec<T> magic = splat(FloatBits<T>::magic);
+  Vec<T> k = (Vec<T>)(power + FloatBits<T>::magic_bits) - magic;
+  k = subnormal ? k - static_cast<T>(FloatBits<T>::mantissa) : k;
+  const Vec<T> f = m - T(1);
+  const Vec<T> s = f / (f + T(2));
+  const Vec<T> z = s * s;
+  const Vec<T> half_square = T(0.5) * f * f;
+  const Vec<T> tail = s * fma(z, log_polynomial(z), half_square);
+  Vec<T> y = k * kLn2High<T> - ((half_square - fma(k, splat(kLn2Low<T>), tail)) - f);
+  y = x < kInf<T> ? y : x;
+  y = x == T(0) ? splat(-kInf<T>) : y;
+  return x < T(0) ? splat(kNaN<T>) : y;
+}
+
+// 1 / (1 + e) with e = exp(-|x|), or e / (1 + e) for negative x: nothing overflows, and tiny results keep their digits.
+template <class T>
+static inline Vec<T> vsigmoid(Vec<T> x) {
+  const Vec<T> e = vexp<T>((Vec<T>)((IntVec<T>)x | kSignBit<T>));
+  return (x < T(0) ? e : splat(T(1))) / (e + T(1));
+}
+
+// Below 0.625 an odd polynomial, above it 1 - 2 / (exp(2 t) + 1), which is 1 from t = 9.1 on.
+static inline VecF vtanh(VecF x) {
+#if defined(PFN_ISA_AVX512)
+  return or_sign<float>(tanh_by_table(vabs<float>(x)), x);
+#else
+  const VecF t = vabs<float>(x);
+  const ExpTerms<float> e = exp_terms<float>(2.0f * vmin(splat(10.0f), t));
+  const VecF scale = power_of_two<float>(e.whole);
+  const VecF large = 1.0f - 2.0f / (fma(scale, e.q, scale) + 1.0f);
+  const VecF z = t * t;
+  VecF p = splat(-0.00604516501f);
+  p = fma(p, z, splat(0.0209613293f));
+  p = fma(p, z, splat(-0.0538432635f));
+  p = fma(p, z, splat(0.133327186f));
+  p = fma(p, z, splat(-0.333333284f));
+  const VecF small = fma(z * t, p, t);
+  return or_sign<float>(t < 0.625f ? small : large, x);
+#endif
+}
+// -e / (2 + e) with e = expm1(-2 t).
+static inline VecD vtanh(VecD x) {
+  const VecD e = expm1_nonpositive<double>(-2.0 * vabs<double>(x));
+  return or_sign<double>(-e / (e + 2.0), x);
+}
+
+}  // namespace pfn::PFN_ISA

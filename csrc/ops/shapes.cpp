@@ -1,0 +1,174 @@
+// One shape rule for all ops, read from the table.
+#include "ops/shapes.hpp"
+
+#include <stdexcept>
+
+namespace pfn {
+namespace {
+
+// What a dimension letter stands for in this call, and which argument said so first.
+struct Bound {
+  std::string letter;
+  std::int64_t extent;
+  const ArgSchema* by;
+  const View* view;
+};
+
+struct Star {
+  bool set = false;
+  int ndim = 0;
+  std::int64_t shape[kMaxDims];
+  const ArgSchema* by = nullptr;
+  const View* view = nullptr;
+};
+
+struct Bindings {
+  std::vector<Bound> letters;
+  Star star;
+
+  const Bound* find(const std::string& letter) const {
+    for (const Bound& bound : letters)
+      if (bound.letter == letter) return &bound;
+    return nullptr;
+  }
+};
+
+bool is_number(const std::string& dim) { return dim[0] >= '0' && dim[0] <= '9'; }
+
+bool has_star(const ArgSchema& arg) {
+  for (const std::string& dim : arg.dims)
+    if (dim == "*") return true;
+  return false;
+}
+
+std::string tuple_text(const std::vector<std::string>& parts) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < parts.size(); ++i) text += (i ? ", " : "") + parts[i];
+  return text + (parts.size() == 1 ? ",)" : ")");
+}
+
+[[noreturn]] void mismatch(const OpSchema& schema, const ArgSchema& arg, const View& view, const Bindings& bindings) {
+  std::vector<std::string> expected;
+  std::string because;
+  const ArgSchema* reason = nullptr;
+  for (const std::string& dim : arg.dims) {
+    if (dim == "*") {
+      if (bindings.star.set) {
+        for (int d = 0; d < bindings.star.ndim; ++d) expected.push_back(std::to_string(bindings.star.shape[d]));
+        if (!reason && bindings.star.by != &arg) {
+          reason = bindings.star.by;
+          because = " because '" + reason->name + "' has shape " + shape_text(*bindings.star.view);
+        }
+      } else {
+        expected.push_back("...");
+      }
+      continue;
+    }
+    const Bound* bound = bindings.find(dim);
+    expected.push_back(is_number(dim) ? dim : bound ? std::to_string(bound->extent) : "*");
+    if (bound && !reason && bound->by != &arg) {
+      reason = bound->by;
+      because = " because '" + reason->name + "' has shape " + shape_text(*bound->view);
+    }
+  }
+  throw std::invalid_argument(schema.name + ": '" + arg.name + "' has shape " + shape_text(view) + ", expected " +
+                              tuple_text(expected) + because);
+}
+
+void bind_input(const OpSchema& schema, const ArgSchema& arg, const View& view, Bindings& bindings) {
+  const int fixed = static_cast<int>(arg.dims.size()) - (has_star(arg) ? 1 : 0);
+  const int star_dims = view.ndim - fixed;
+  if (star_dims < 0 || (star_dims > 0 && !has_star(arg))) mismatch(schema, arg, view, bindings);
+  int d = 0;
+  for (const std::string& dim : arg.dims) {
+    if (dim == "*") {
+      Star& star = bindings.star;
+      if (!star.set) {
+        star.set = true;
+        star.ndim = star_dims;
+        star.by = &arg;
+        star.view = &view;
+        for (int i = 0; i < star_dims; ++i) star.shape[i] = view.shape[d + i];
+      } else {
+        if (star.ndim != star_dims) mismatch(schema, arg, view, bindings);
+        for (int i = 0; i < star_dims; ++i)
+          if (star.shape[i] != view.shape[d + i]) mismatch(schema, arg, view, bindings);
+      }
+      d += star_dims;
+      continue;
+    }
+    const std::int64_t extent = view.shape[d++];
+    if (is_number(dim)) {
+      if (extent != std::stoll(dim)) mismatch(schema, arg, view, bindings);
+    } else if (const Bound* bound = bindings.find(dim)) {
+      if (bound->extent != extent) mismatch(schema, arg, view, bindings);
+    } else {
+      bindings.letters.push_back(Bound{dim, extent, &arg, &view});
+    }
+  }
+}
+
+}  // namespace
+
+std::string shape_text(const View& view) {
+  std::vector<std::string> parts;
+  for (int d = 0; d < view.ndim; ++d) parts.push_back(std::to_string(view.shape[d]));
+  return tuple_text(parts);
+}
+
+DType arg_dtype(const ArgSchema& arg, DType float_type) {
+  if (arg.dtype == "f64") return DType::f64;
+  if (arg.dtype == "i64") return DType::i64;
+  if (arg.dtype == "u8") return DType::u8;
+  return float_type;
+}
+
+void infer_shapes(const OpSchema& schema, OpCall& call, DType float_type) {
+  Bindings bindings;
+  bindings.letters.reserve(kMaxArgs * kMaxDims);
+  for (std::size_t i = 0; i < schema.inputs.size(); ++i)
+    if (call.in[i].ndim >= 0) bind_input(schema, schema.inputs[i], call.in[i], bindings);
+  for (std::size_t o = 0; o < schema.outputs.size(); ++o) {
+    const ArgSchema& arg = schema.outputs[o];
+    View& view = call.out[o];
+    view.dtype = arg_dtype(arg, float_type);
+    int ndim = 0;
+    for (const std::string& dim : arg.dims) {
+      if (dim == "*") {
+        for (int i = 0; i < bindings.star.ndim; ++i) view.shape[ndim++] = bindings.star.shape[i];
+      } else if (is_number(dim)) {
+        view.shape[ndim++] = std::stoll(dim);
+      } else {
+        const Bound* bound = bindings.find(dim);
+        if (!bound) throw std::logic_error("ops.def: " + schema.name + ": dimension " + dim + " of '" + arg.name +
+                                           "' stands in no input");
+        view.shape[ndim++] = bound->extent;
+      }
+    }
+    view.ndim = ndim;
+  }
+}
+
+void check_values(const OpSchema& schema, const OpCall& call) {
+  for (std::size_t i = 0; i < schema.inputs.size(); ++i) {
+    const ArgSchema& arg = schema.inputs[i];
+    if (arg.below.empty()) continue;
+    std::int64_t limit = 0;
+    for (std::size_t j = 0; j < schema.inputs.size(); ++j)
+      for (std::size_t d = 0; d < schema.inputs[j].dims.size(); ++d)
+        if (schema.inputs[j].dims[d] == arg.below) limit = call.in[j].shape[d];
+    const std::int64_t* values = call.in[i].as<const std::int64_t>();
+    const std::int64_t count = call.in[i].size();
+    std::int64_t low = 0;
+    std::int64_t high = -1;
+    for (std::int64_t k = 0; k < count; ++k) {
+      low = values[k] < low ? values[k] : low;
+      high = values[k] > high ? values[k] : high;
+    }
+    if (low < 0 || high >= limit)
+      throw std::invalid_argument(schema.name + ": '" + arg.name + "' holds " + std::to_string(low < 0 ? low : high) +
+                                  ", expected whole numbers from 0 to " + std::to_string(limit - 1));
+  }
+}
+
+}  // namespace pfn

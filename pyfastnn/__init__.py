@@ -1,0 +1,57 @@
+"""pyfastnn: train small and medium neural networks on NumPy arrays at the speed of the machine.
+
+Names are imported on first use, so importing the package costs little.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyfastnn import data, functional, nn, optim
+    from pyfastnn._core import __version__, num_threads, set_num_threads
+    from pyfastnn.io.model_file import load
+    from pyfastnn.train.history import History
+    from pyfastnn.train.trainer import Trainer
+
+_MODULES = ("data", "functional", "nn", "optim")
+_HOME = {
+    "History": "pyfastnn.train.history",
+    "Trainer": "pyfastnn.train.trainer",
+    "__version__": "pyfastnn._core",
+    "load": "pyfastnn.io.model_file",
+    "num_threads": "pyfastnn._core",
+    "set_num_threads": "pyfastnn._core",
+}
+
+__all__ = [
+    "History",
+    "Trainer",
+    "__version__",
+    "data",
+    "functional",
+    "load",
+    "nn",
+    "num_threads",
+    "optim",
+    "set_num_threads",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that holds ``name``."""
+    if name in _MODULES:
+        return import_module(f"pyfastnn.{name}")
+    if name not in _HOME:
+        from pyfastnn._names import unknown
+
+        raise AttributeError(unknown("name in pyfastnn", name, __all__))
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -1,0 +1,144 @@
+"""Checks of what users hand in: rows, labels, targets. Targets are checked, never broadcast."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+_READ_AS_THEY_ARE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+
+
+def as_rows(X: Any, name: str, features: int | None, dtype: np.dtype[Any]) -> Array:
+    """Return ``X`` as a C-contiguous array of float32, float64 or uint8 with rows first.
+
+    Those three are read as they are, without a copy; whatever else NumPy can make numbers of is converted to ``dtype``.
+
+    Raises
+    ------
+    TypeError
+        If ``X`` holds no numbers.
+    ValueError
+        If it is a single number or one-dimensional, or its rows do not have ``features`` values.
+    """
+    rows = np.asarray(X)
+    if rows.dtype not in _READ_AS_THEY_ARE:
+        if rows.dtype.kind not in "biuf":
+            raise TypeError(f"{name!r} has dtype {rows.dtype}, expected numbers")
+        rows = rows.astype(dtype)
+    if rows.ndim < 2:
+        hint = f"{name}.reshape(-1, 1) if it has one feature, {name}.reshape(1, -1) if it is one row"
+        raise ValueError(f"{name!r} has shape {rows.shape}, expected (n, features): write {hint}")
+    if features is not None and math.prod(rows.shape[1:]) != features:
+        raise ValueError(
+            f"{name!r} has shape {rows.shape}, which is {math.prod(rows.shape[1:])} values a row, expected {features}"
+        )
+    if not rows.dtype.isnative:
+        rows = rows.astype(rows.dtype.newbyteorder("="))
+    return np.ascontiguousarray(rows)
+
+
+def check_length(y: Array, rows: Array, y_name: str, x_name: str) -> None:
+    """Raise ValueError unless there is one target per row."""
+    if y.ndim == 0 or len(y) != len(rows):
+        raise ValueError(f"{y_name!r} has shape {y.shape}, expected {len(rows)} rows as {x_name!r} has")
+
+
+def find_classes(y: Any, outputs: int) -> Array:
+    """Return the labels behind the outputs of a classifier, from the training labels.
+
+    Whole numbers from 0 to ``outputs - 1`` stand for themselves, whether all occur or not. Anything else (strings, gaps) must
+    have as many different values as there are outputs; they are sorted.
+
+    Raises
+    ------
+    TypeError
+        If the labels are floats that are no whole numbers.
+    ValueError
+        If the labels do not fit the outputs.
+    """
+    labels = _labels(y, "y")
+    if labels.dtype.kind in "iu":
+        low, high = int(labels.min()), int(labels.max())
+        if 0 <= low and high < outputs:
+            return np.arange(outputs, dtype=np.int64)
+    classes = np.unique(labels)
+    if len(classes) != outputs:
+        shown = ", ".join(map(repr, classes[:5].tolist())) + (", ..." if len(classes) > 5 else "")
+        raise ValueError(
+            f"'y' has {len(classes)} different labels ({shown}) and the model {outputs} outputs; "
+            f"end the model with nn.Linear({len(classes)})"
+        )
+    return classes
+
+
+def encode_labels(y: Any, classes: Array, name: str) -> NDArray[np.int64]:
+    """Return the position of each label in ``classes`` (sorted).
+
+    Raises
+    ------
+    ValueError
+        If a label is not among them.
+    """
+    labels = _labels(y, name)
+    if classes.dtype == np.int64 and np.array_equal(classes, np.arange(len(classes))) and labels.dtype.kind in "iub":
+        codes = np.ascontiguousarray(labels, dtype=np.int64)
+        bad = codes.size > 0 and (int(codes.min()) < 0 or int(codes.max()) >= len(classes))
+    else:
+        codes = np.searchsorted(classes, labels).astype(np.int64)
+        bad = not np.array_equal(classes[np.minimum(codes, len(classes) - 1)], labels)
+    if bad:
+        outside = np.setdiff1d(labels, classes)
+        raise ValueError(
+            f"{name!r} holds the label {outside[0].item()!r}, which is none of the model's {len(classes)} classes"
+        )
+    return codes
+
+
+def _labels(y: Any, name: str) -> Array:
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        hint = "; for one-hot rows pass y.argmax(axis=1)" if labels.ndim == 2 else ""
+        raise ValueError(f"{name!r} has shape {labels.shape}, expected one label a row: (n,) or (n, 1){hint}")
+    if labels.dtype.kind == "f":
+        whole = labels.astype(np.int64, copy=True) if np.isfinite(labels).all() else None
+        if whole is None or not np.array_equal(whole, labels):
+            raise TypeError(
+                f"{name!r} holds floats that are no whole numbers, expected class labels; "
+                "for regression use loss='mean_squared_error'"
+            )
+        return whole
+    if labels.dtype.kind == "O":
+        labels = labels.astype(str)
+    return labels
+
+
+def as_targets(y: Any, name: str, outputs: int, dtype: np.dtype[Any]) -> Array:
+    """Return regression targets as a C-contiguous float array of shape (n, outputs).
+
+    Raises
+    ------
+    TypeError
+        If they are no numbers.
+    ValueError
+        If the shape does not fit, or a target is NaN or infinite.
+    """
+    targets = np.asarray(y)
+    if targets.dtype.kind not in "biuf":
+        raise TypeError(f"{name!r} has dtype {targets.dtype}, expected numbers; for classes use loss='softmax_cross_entropy'")
+    if targets.ndim == 1 and outputs == 1:
+        targets = targets[:, None]
+    if targets.ndim != 2 or targets.shape[1] != outputs:
+        wanted = "(n,) or (n, 1)" if outputs == 1 else f"(n, {outputs})"
+        raise ValueError(f"{name!r} has shape {np.shape(y)}, expected {wanted} because the model has {outputs} outputs")
+    targets = np.ascontiguousarray(targets, dtype=dtype)
+    finite = np.isfinite(targets)
+    if not finite.all():
+        raise ValueError(f"{name!r} holds {int((~finite).sum())} NaN or infinite targets")
+    return targets

@@ -1,0 +1,1 @@
+"""Backends: each takes a plan's graphs and runs them on its device."""

@@ -1,0 +1,65 @@
+"""Data sets, splits and preprocessing.
+
+Names are imported on first use, so ``import pyfastnn.data`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyfastnn.data import preprocessing
+    from pyfastnn.data._split import split
+    from pyfastnn.data.dataset import Dataset, load, load_features
+    from pyfastnn.data.digits import load_digits
+    from pyfastnn.data.errors import DataError
+    from pyfastnn.data.preprocessing import Center, Preprocessor, Rescale, Standardize
+
+__all__ = [
+    "Center",
+    "DataError",
+    "Dataset",
+    "Preprocessor",
+    "Rescale",
+    "Standardize",
+    "load",
+    "load_digits",
+    "load_features",
+    "preprocessing",
+    "split",
+]
+
+_HOME = {
+    "Center": "preprocessing",
+    "DataError": "errors",
+    "Dataset": "dataset",
+    "Preprocessor": "preprocessing",
+    "Rescale": "preprocessing",
+    "Standardize": "preprocessing",
+    "load": "dataset",
+    "load_digits": "digits",
+    "load_features": "dataset",
+    "split": "_split",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the module that holds ``name``."""
+    from importlib import import_module
+
+    if name == "preprocessing":
+        return import_module("pyfastnn.data.preprocessing")
+    if name.startswith("_"):  # private modules are looked up here before they are imported
+        raise AttributeError(f"module 'pyfastnn.data' has no attribute {name!r}")
+    if name not in _HOME:
+        from pyfastnn._names import unknown
+
+        raise AttributeError(unknown("name in pyfastnn.data", name, __all__))
+    value = getattr(import_module(f"pyfastnn.data.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

@@ -1,0 +1,67 @@
+"""The ops, one by one, on plain NumPy arrays: the kernels that training runs, for learning, tests
+and loops of one's own.
+
+Arrays are float32 or float64 (one type per call), C-contiguous, of the machine's byte order;
+nothing is converted or broadcast. ``out=`` gives the array to write; update rules work in place.
+The functions keep no state and build no graph.
+"""
+
+from pyfastnn.functional.activation import (
+    add,
+    elu,
+    elu_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    tanh,
+    tanh_backward,
+)
+from pyfastnn.functional.dropout import dropout, dropout_backward
+from pyfastnn.functional.gather import gather_labels, gather_rows
+from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
+from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
+from pyfastnn.functional.norm import batch_norm, batch_norm_backward, batch_norm_predict
+from pyfastnn.functional.optimizer import (
+    adam_step,
+    adamw_step,
+    momentum_step,
+    nesterov_step,
+    sgd_step,
+)
+
+__all__ = [
+    "adam_step",
+    "adamw_step",
+    "add",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_predict",
+    "dropout",
+    "dropout_backward",
+    "elu",
+    "elu_backward",
+    "gather_labels",
+    "gather_rows",
+    "l2_penalty",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "linear",
+    "linear_backward",
+    "linear_db",
+    "linear_dw",
+    "linear_dx",
+    "mean_squared_error",
+    "momentum_step",
+    "nesterov_step",
+    "relu",
+    "relu_backward",
+    "sgd_step",
+    "sigmoid",
+    "sigmoid_backward",
+    "softmax_cross_entropy",
+    "tanh",
+    "tanh_backward",
+]

@@ -1,0 +1,72 @@
+"""Reverse-mode differentiation: appends backward nodes, which are ordinary nodes, to a graph.
+
+Nodes are visited last to first; each op's rule in `pyfastnn.graph.gradients` turns the gradients of its outputs into those of
+its inputs. Where a value is used twice its gradients meet in an ``add`` node.
+Source: Linnainmaa (1970); Griewank and Walther, "Evaluating Derivatives" (2008), chapter 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pyfastnn.graph.gradients import RULES
+from pyfastnn.graph.graph import Builder
+
+
+def gradient_name(value: str) -> str:
+    """Return the name of the gradient of the loss with respect to ``value``."""
+    return f"d({value})"
+
+
+def backward(builder: Builder, loss: str, wanted: Sequence[str]) -> dict[str, str]:
+    """Append the backward nodes of ``loss`` and return the names of the gradients.
+
+    Parameters
+    ----------
+    builder : Builder
+        Holds the forward graph; backward nodes are added to it.
+    loss : str
+        A scalar output of a loss node.
+    wanted : sequence of str
+        Values, usually parameters, whose gradients are asked for.
+
+    Returns
+    -------
+    dict of str to str
+        Value name to gradient name. Values the loss does not depend on are absent.
+
+    Raises
+    ------
+    ValueError
+        If an op on the way has no gradient rule.
+    """
+    graph = builder.graph
+    forward = list(graph.nodes)
+    reaches = set(wanted)
+    for node in forward:
+        if any(i in reaches for i in node.inputs if i is not None):
+            reaches.update(node.outputs)
+    gradients: dict[str, str | None] = {loss: None}
+    for node in reversed(forward):
+        known: Mapping[str, str | None] = {o: gradients[o] for o in node.outputs if o in gradients}
+        if not known or not any(i in reaches for i in node.inputs if i is not None):
+            continue
+        if node.op not in RULES:
+            raise ValueError(f"{node.op} has no gradient rule in pyfastnn.graph.gradients")
+
+        def emit(
+            op: str,
+            inputs: Sequence[str | None],
+            attrs: Mapping[str, float] | None = None,
+            outputs: Sequence[str] | None = None,
+            _node_name: str = node.name,
+        ) -> tuple[str, ...]:
+            return builder.emit(op, inputs, attrs, outputs, name=f"d({_node_name})")
+
+        for value, gradient in RULES[node.op](node, known, emit, reaches.__contains__).items():
+            earlier = gradients.get(value)
+            if earlier is None:
+                gradients[value] = gradient
+            else:
+                gradients[value] = builder.emit("add", (earlier, gradient), name=gradient_name(value))[0]
+    return {v: g for v in wanted if (g := gradients.get(v)) is not None}

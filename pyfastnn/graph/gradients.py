@@ -1,0 +1,154 @@
+"""Gradient rules: for each differentiable op, the nodes that compute the gradients of its inputs.
+
+A rule is ``rule(node, dy, emit, needs)``:
+
+* ``node``: the forward node;
+* ``dy``: value name of an output -> value name of its gradient; outputs no gradient flows into are
+absent, and the loss itself
+  maps to None (its gradient is 1);
+* ``emit(op, inputs, attrs, outputs)``: appends a node and returns the value names of its outputs;
+* ``needs(value)``: whether the gradient of that value is wanted (that of the data is not).
+
+It returns value name of an input -> value name of its gradient. Where a node reads one value twice,
+the two gradients are added inside the rule. Nodes a rule adds are ordinary ops of the table:
+nothing here computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from pyfastnn.graph.graph import Node
+
+__all__ = ["RULES", "Emit", "Needs", "Rule"]
+
+
+class Emit(Protocol):
+    """Appends a node to the graph under construction."""
+
+    def __call__(
+        self,
+        op: str,
+        inputs: Sequence[str | None],
+        attrs: Mapping[str, float] | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> tuple[str, ...]:
+        """Return the value names of the new node's outputs."""
+
+
+Needs = Callable[[str], bool]
+Rule = Callable[[Node, Mapping[str, "str | None"], Emit, Needs], dict[str, str]]
+
+
+def _of_output(node: Node, dy: Mapping[str, str | None]) -> str:
+    """Return the gradient of the node's first output, the only one gradients flow into."""
+    for output in node.outputs[1:]:
+        if output in dy:
+            raise ValueError(f"{node.op}: the gradient of output {output!r} is not implemented")
+    gradient = dy[node.outputs[0]]
+    if gradient is None:
+        raise ValueError(f"{node.op}: output {node.outputs[0]!r} is no loss")
+    return gradient
+
+
+def _collect(emit: Emit, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Add up the gradients of a value that stands among the inputs twice."""
+    gradients: dict[str, str] = {}
+    for value, gradient in pairs:
+        if value in gradients:
+            (gradient,) = emit("add", (gradients[value], gradient))
+        gradients[value] = gradient
+    return gradients
+
+
+def _linear(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    x, w, b = node.inputs
+    assert x is not None and w is not None
+    upstream = _of_output(node, dy)
+    pairs = []
+    # dx comes first: a weight may be updated once its gradient is known, and dx reads the old one.
+    if needs(x):
+        pairs.append((x, emit("linear_dx", (upstream, w))[0]))
+    if needs(w):
+        pairs.append((w, emit("linear_dw", (x, upstream))[0]))
+    if b is not None and needs(b):
+        pairs.append((b, emit("linear_db", (upstream,))[0]))
+    return _collect(emit, pairs)
+
+
+def _add(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    upstream = _of_output(node, dy)
+    return _collect(
+        emit, [(value, upstream) for value in node.inputs if value is not None and needs(value)]
+    )
+
+
+def _elementwise(op: str, keeps: str) -> Rule:
+    """Return the rule of an activation whose backward reads its input "x" or output "y"."""
+
+    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+        (x,) = node.inputs
+        assert x is not None
+        if not needs(x):
+            return {}
+        kept = x if keeps == "x" else node.outputs[0]
+        return {x: emit(op, (_of_output(node, dy), kept), node.attrs)[0]}
+
+    return rule
+
+
+def _batch_norm(
+    node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs
+) -> dict[str, str]:
+    x, gamma, beta = node.inputs[:3]
+    assert x is not None and gamma is not None and beta is not None
+    mean, rstd = node.outputs[1:3]
+    if not any(needs(value) for value in (x, gamma, beta)):
+        return {}
+    gradients = emit("batch_norm_backward", (_of_output(node, dy), x, gamma, mean, rstd))
+    return _collect(
+        emit, [pair for pair in zip((x, gamma, beta), gradients, strict=True) if needs(pair[0])]
+    )
+
+
+def _dropout(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    (x,) = node.inputs
+    assert x is not None
+    if not needs(x):
+        return {}
+    attrs = {"p": node.attrs["p"]} if "p" in node.attrs else {}
+    return {x: emit("dropout_backward", (_of_output(node, dy), node.outputs[1]), attrs)[0]}
+
+
+def _loss(gradient_output: int) -> Rule:
+    """Return the rule of a loss, whose gradient is one of its outputs already."""
+
+    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+        predicted = node.inputs[0]
+        assert predicted is not None
+        upstream = dy[node.outputs[0]]
+        if upstream is not None:
+            raise ValueError(
+                f"{node.op}: a loss that is scaled or summed, by {upstream!r}, is not implemented"
+            )
+        if any(needs(value) for value in node.inputs[1:] if value is not None):
+            raise ValueError(f"{node.op}: the gradient of the targets is not implemented")
+        return {predicted: node.outputs[gradient_output]} if needs(predicted) else {}
+
+    return rule
+
+
+RULES: dict[str, Rule] = {
+    "linear_forward": _linear,
+    "add": _add,
+    "relu_forward": _elementwise("relu_backward", "y"),
+    "leaky_relu_forward": _elementwise("leaky_relu_backward", "x"),
+    "elu_forward": _elementwise("elu_backward", "y"),
+    "sigmoid_forward": _elementwise("sigmoid_backward", "y"),
+    "tanh_forward": _elementwise("tanh_backward", "y"),
+    "batch_norm_forward": _batch_norm,
+    "dropout_forward": _dropout,
+    "softmax_cross_entropy": _loss(2),
+    "mean_squared_error": _loss(1),
+}

@@ -1,0 +1,182 @@
+"""Graph: named values and the nodes that compute them, in order, with a symbolic batch size.
+
+Every value is written by one node, except state (parameters, optimizer moments, running statistics), which update nodes rewrite
+in place after everything that reads the old contents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pyfastnn.graph.schema import Dim, output_shapes, schema
+
+BATCH = "n"
+"""The symbol of the batch dimension: the rows of one step."""
+
+KINDS = ("input", "parameter", "state", "activation")
+
+
+@dataclass(frozen=True)
+class Value:
+    """A named array.
+
+    Attributes
+    ----------
+    name : str
+        Unique in its graph, such as ``"linear_1.w"``.
+    shape : tuple of int or str
+        ``"n"`` is the batch, any other symbol a size known only when data arrive.
+    dtype : str
+        ``"T"`` (the float type of the run), ``"f64"``, ``"i64"``, ``"u8"`` or ``"any"``.
+    kind : str
+        ``"input"`` (given to every run), ``"parameter"`` (learned), ``"state"`` (kept, not learned) or ``"activation"``.
+    """
+
+    name: str
+    shape: tuple[Dim, ...]
+    dtype: str = "T"
+    kind: str = "activation"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One call of an op.
+
+    Attributes
+    ----------
+    op : str
+        Name in the op table.
+    inputs : tuple of str or None
+        Value names in table order; None for an optional input left out.
+    outputs : tuple of str
+        Value names in table order.
+    attrs : dict of str to float
+        All attributes of the op.
+    group : int
+        Row of hyper (parameter group) the op reads.
+    name : str
+        The layer or part the node belongs to.
+    """
+
+    op: str
+    inputs: tuple[str | None, ...]
+    outputs: tuple[str, ...]
+    attrs: dict[str, float] = field(default_factory=dict)
+    group: int = 0
+    name: str = ""
+
+
+@dataclass
+class Graph:
+    """Values by name, and nodes in the order they run."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Print one line per node: outputs, op, inputs, attributes."""
+        lines = []
+        for node in self.nodes:
+            out = ", ".join(f"{o}{list(self.values[o].shape)}" for o in node.outputs)
+            attrs = "".join(f" {k}={v:g}" for k, v in node.attrs.items())
+            lines.append(f"{out} = {node.op}({', '.join(str(i) for i in node.inputs)}){attrs}")
+        return "\n".join(lines)
+
+
+class Builder:
+    """Adds values and nodes to a graph; shapes and dtypes of new values follow from the op table.
+
+    Parameters
+    ----------
+    training : bool
+        Whether layers add their training form (batch statistics, dropout).
+
+    Attributes
+    ----------
+    graph : Graph
+        What was built so far.
+    """
+
+    def __init__(self, training: bool = False) -> None:
+        self.graph = Graph()
+        self.training = training
+
+    def value(
+        self, name: str, shape: Sequence[Dim], dtype: str = "T", kind: str = "input"
+    ) -> str:
+        """Add a value that no node writes first, and return its name.
+
+        Raises
+        ------
+        ValueError
+            If the name is taken.
+        """
+        if name in self.graph.values:
+            raise ValueError(f"graph: two values are named {name!r}")
+        self.graph.values[name] = Value(name, tuple(shape), dtype, kind)
+        return name
+
+    def emit(
+        self,
+        op: str,
+        inputs: Sequence[str | None],
+        attrs: Mapping[str, float] | None = None,
+        outputs: Sequence[str] | None = None,
+        *,
+        group: int = 0,
+        name: str = "",
+    ) -> tuple[str, ...]:
+        """Append a node and return the names of its outputs.
+
+        Parameters
+        ----------
+        op : str
+            Name in the op table.
+        inputs : sequence of str or None
+            Value names in table order.
+        attrs : mapping, optional
+            Attributes that differ from the defaults.
+        outputs : sequence of str, optional
+            Names for the outputs; those updated in place are named after their input whatever stands here. Without it names
+            are made from ``name`` and the table.
+        group : int
+            Row of hyper the op reads.
+        name : str
+            The layer or part the node belongs to.
+
+        Returns
+        -------
+        tuple of str
+            One name per output.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or an attribute is unknown.
+        """
+        table = schema(op)
+        shapes = [None if i is None else self.graph.values[i].shape for i in inputs]
+        inferred = output_shapes(table, shapes)
+        by_arg = {a.name: i for a, i in zip(table.inputs, inputs, strict=True)}
+        names = []
+        for k, (arg, shape) in enumerate(zip(table.outputs, inferred, strict=True)):
+            kept = by_arg.get(arg.name)
+            if kept is not None:
+                names.append(kept)
+                continue
+            wanted = outputs[k] if outputs is not None else self._fresh(f"{name or op}.{arg.name}")
+            names.append(self.value(wanted, shape, arg.dtype, "activation"))
+        unknown_attrs = set(attrs or ()) - set(table.attrs)
+        if unknown_attrs:
+            raise ValueError(f"{op}: no attribute {sorted(unknown_attrs)[0]!r}")
+        merged = {**table.attrs, **(attrs or {})}
+        self.graph.nodes.append(Node(op, tuple(inputs), tuple(names), merged, group, name))
+        return tuple(names)
+
+    def _fresh(self, wanted: str) -> str:
+        name, k = wanted, 1
+        while name in self.graph.values:
+            k += 1
+            name = f"{wanted}_{k}"
+        return name

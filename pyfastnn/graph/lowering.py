@@ -1,0 +1,85 @@
+"""Graphs to the plain tuples a native Plan is built from.
+
+Several graphs (training, evaluation, prediction) become the step lists of one plan and share their parameters and state by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pyfastnn.graph.graph import BATCH, Graph, Value
+from pyfastnn.graph.schema import schema
+
+PlanValue = tuple[str, str, tuple[int, ...], bool, str]
+PlanStep = tuple[str, tuple[int, ...], tuple[int, ...], tuple[float, ...], int]
+
+_BATCH_DIM = -1
+_ANY_DIM = -2
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What `pyfastnn._core.Plan` takes.
+
+    Attributes
+    ----------
+    values : list of tuple
+        ``(name, dtype, dims, external, advance)``; dims of -1 are the batch, of -2 the rows of a data set.
+    lists : dict of str to list of tuple
+        ``(op, input ids, output ids, attributes, group)`` per step; id -1 is an input left out.
+    """
+
+    values: list[PlanValue]
+    lists: dict[str, list[PlanStep]]
+
+
+def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
+    """Turn graphs into values and step lists.
+
+    Parameters
+    ----------
+    graphs : mapping of str to Graph
+        Name of the step list to graph. Activations of different graphs are kept apart, everything else is shared by name.
+    outputs : mapping of str to str
+        Activation name to how its memory moves between steps: ``"row"`` (one row per row of the batch), ``"step"`` (one item a
+        step) or ``"none"``. These are written to arrays bound by the caller. Inputs with a batch dimension move by row.
+
+    Returns
+    -------
+    Lowered
+        Values and step lists.
+    """
+    values: list[PlanValue] = []
+    ids: dict[tuple[str, str], int] = {}
+
+    def value_id(list_name: str, value: Value) -> int:
+        external = value.kind != "activation" or value.name in outputs
+        key = ("" if external else list_name, value.name)
+        if key not in ids:
+            advance = "row" if value.kind == "input" and BATCH in value.shape else "none"
+            advance = outputs.get(value.name, advance)
+            dims = tuple(
+                d if isinstance(d, int) else _BATCH_DIM if d == BATCH else _ANY_DIM for d in value.shape
+            )
+            name = value.name if external or len(graphs) == 1 else f"{list_name}:{value.name}"
+            ids[key] = len(values)
+            values.append((name, value.dtype, dims, external, advance))
+        return ids[key]
+
+    lists: dict[str, list[PlanStep]] = {}
+    for list_name, graph in graphs.items():
+        steps: list[PlanStep] = []
+        for node in graph.nodes:
+            table = schema(node.op)
+            attrs: dict[str, Any] = {**table.attrs, **node.attrs}
+            steps.append((
+                node.op,
+                tuple(-1 if i is None else value_id(list_name, graph.values[i]) for i in node.inputs),
+                tuple(value_id(list_name, graph.values[o]) for o in node.outputs),
+                tuple(float(attrs[name]) for name in table.attrs),
+                node.group,
+            ))
+        lists[list_name] = steps
+    return Lowered(values, lists)

@@ -1,0 +1,88 @@
+"""Losses: the mean over the actual batch, with the gradient made in the same pass."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pyfastnn._names import unknown
+from pyfastnn.graph import BATCH, Builder
+from pyfastnn.nn.layer import Shape
+
+
+class Loss:
+    """Base of all losses: adds its nodes behind the scores of a model.
+
+    Attributes
+    ----------
+    task : str
+        ``"classification"`` (targets are class numbers) or ``"regression"``.
+    """
+
+    kind: ClassVar[str] = ""
+    task: ClassVar[str] = ""
+
+    def forward(self, builder: Builder, scores: str, index: str) -> str:
+        """Add the gather of the targets and the loss; return the name of the loss value.
+
+        The value ``y`` (the targets of the whole data set) is added as an input; ``index`` picks the rows of the batch.
+        """
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        """Show the call that makes the loss."""
+        return f"{type(self).__name__}()"
+
+
+class SoftmaxCrossEntropy(Loss):
+    """Softmax and cross-entropy in one: ``loss = mean_i(log(sum_j exp(s_ij)) - s_i,label)``.
+
+    The model gives scores (no softmax layer at its end). Also counts the rows whose highest score is the label.
+    """
+
+    kind = "softmax_cross_entropy"
+    task = "classification"
+
+    def forward(self, builder: Builder, scores: str, index: str) -> str:
+        """Add the labels and the loss."""
+        y = builder.value("y", ("m",), "i64")
+        labels = builder.emit("gather_labels", (y, index), name="targets")[0]
+        outputs = ("loss", "correct", f"d({scores})")
+        return builder.emit("softmax_cross_entropy", (scores, labels), outputs=outputs, name="loss")[0]
+
+
+class MeanSquaredError(Loss):
+    """Mean over rows and outputs of ``(prediction - target)**2``."""
+
+    kind = "mean_squared_error"
+    task = "regression"
+
+    def forward(self, builder: Builder, scores: str, index: str) -> str:
+        """Add the targets and the loss."""
+        width: Shape = tuple(d for d in builder.graph.values[scores].shape if isinstance(d, int))
+        y = builder.value("y", ("m", *width), "any")
+        targets = builder.emit("gather_rows", (y, index, None, None), name="targets")[0]
+        assert builder.graph.values[targets].shape[0] == BATCH
+        outputs = ("loss", f"d({scores})")
+        return builder.emit("mean_squared_error", (scores, targets), outputs=outputs, name="loss")[0]
+
+
+LOSSES: dict[str, type[Loss]] = {c.kind: c for c in (SoftmaxCrossEntropy, MeanSquaredError)}
+
+
+def get(loss: str | Loss) -> Loss:
+    """Return a loss object for an object or a name.
+
+    Raises
+    ------
+    TypeError
+        If it is neither.
+    ValueError
+        If the name is unknown.
+    """
+    if isinstance(loss, Loss):
+        return loss
+    if not isinstance(loss, str):
+        raise TypeError(f"loss is {loss!r}, expected a name or a loss of pyfastnn.nn")
+    if loss not in LOSSES:
+        raise ValueError(unknown("loss", loss, LOSSES))
+    return LOSSES[loss]()

@@ -1,0 +1,56 @@
+"""Normalization layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyfastnn.graph import Builder
+from pyfastnn.nn.layer import Layer, Parameter, Shape, number
+
+
+class BatchNorm(Layer):
+    """Normalize each feature over the batch, then scale and shift. Ioffe and Szegedy (2015), algorithm 1.
+
+    Training: ``y = gamma * (x - mean) / sqrt(var + eps) + beta`` with the mean and the biased variance of the batch, and
+    ``running = (1 - momentum) * running + momentum * batch`` with the unbiased variance. Prediction uses the running statistics.
+
+    Parameters
+    ----------
+    momentum : float, default 0.1
+        Weight of the new batch in the running statistics, in [0, 1] (PyTorch's meaning; Keras writes 1 minus this).
+    eps : float, default 1e-5
+        Added to the variance, above 0.
+
+    Notes
+    -----
+    Parameters ``gamma`` and ``beta``, state ``running_mean`` and ``running_var``, all of shape (features,); features are the last
+    dimension, so images (NHWC) are normalized per channel. A batch of one row gives ``y = beta`` and leaves the statistics alone.
+    """
+
+    kind = "batch_norm"
+
+    def __init__(self, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        self.momentum = number("BatchNorm", "momentum", momentum, 0.0, 1.0 + 2**-52)
+        self.eps = number("BatchNorm", "eps", eps, 0.0, float("inf"), open_low=True)
+
+    def parameters(self, input_shape: Shape) -> list[Parameter]:
+        """Return ``gamma``, ``beta`` and the running statistics."""
+        shape = (input_shape[-1],)
+        return [
+            Parameter("gamma", shape, "ones"),
+            Parameter("beta", shape, "zeros"),
+            Parameter("running_mean", shape, "zeros", learned=False),
+            Parameter("running_var", shape, "ones", learned=False),
+        ]
+
+    def forward(self, builder: Builder, name: str, x: str) -> str:
+        """Add the training or the prediction form."""
+        arrays = [f"{name}.{a}" for a in ("gamma", "beta", "running_mean", "running_var")]
+        if builder.training:
+            attrs = {"momentum": self.momentum, "eps": self.eps}
+            return builder.emit("batch_norm_forward", (x, *arrays), attrs, name=name)[0]
+        return builder.emit("batch_norm_predict", (x, *arrays), {"eps": self.eps}, name=name)[0]
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings."""
+        return {"momentum": self.momentum, "eps": self.eps}

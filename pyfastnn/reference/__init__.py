@@ -1,0 +1,27 @@
+"""The NumPy oracle: what every op means, written for readers, and a Graph interpreter made of it.
+
+Imports NumPy and `pyfastnn.graph` only, so that it shares no mistake with the kernels, the planning
+or the layers.
+"""
+
+from pyfastnn.reference import activation, dropout, gather, linear, loss, norm, optimizer
+from pyfastnn.reference.interpreter import interpret
+from pyfastnn.reference.spec import HYPER_FIELDS, Cost, ErrorCase, OpSpec, Rounding, Sample, specs
+
+__all__ = [
+    "HYPER_FIELDS",
+    "Cost",
+    "ErrorCase",
+    "OpSpec",
+    "Rounding",
+    "Sample",
+    "activation",
+    "dropout",
+    "gather",
+    "interpret",
+    "linear",
+    "loss",
+    "norm",
+    "optimizer",
+    "specs",
+]

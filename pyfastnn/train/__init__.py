@@ -1,0 +1,1 @@
+"""Training: the Trainer and what it keeps and shows."""

@@ -1,0 +1,162 @@
+"""From a model, a loss and an optimizer to compiled plans: the one place where a training step is put together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfastnn.backends.cpu import HYPER, CpuPlan
+from pyfastnn.graph import Graph
+from pyfastnn.graph.autodiff import backward
+from pyfastnn.graph.rewrites import hoist_updates
+from pyfastnn.nn.losses import Loss
+from pyfastnn.nn.model import Model
+from pyfastnn.optim import Optimizer
+
+Array = NDArray[Any]
+
+DECAY_GROUP, PLAIN_GROUP = 0, 1
+"""Hyper rows: parameters that weight decay applies to, and those exempt."""
+
+
+def training_graph(model: Model, loss: Loss, optimizer: Optimizer, *, hoist: bool = True) -> Graph:
+    """Return gather, forward, loss, backward and updates as one graph.
+
+    Parameters
+    ----------
+    model : Model
+        A built model.
+    loss : Loss
+        Its loss.
+    optimizer : Optimizer
+        Its update rule.
+    hoist : bool, default True
+        Whether updates stand right behind their gradients (`pyfastnn.graph.rewrites.hoist_updates`) or all at the end.
+    """
+    builder, index, scores = model.forward_graph(training=True)
+    value = loss.forward(builder, scores, index)
+    learned = [k for k, p in model.declared.items() if p.learned]
+    gradients = backward(builder, value, learned)
+    for name, gradient in gradients.items():
+        shape = model.declared[name].shape
+        slots = [builder.value(f"{name}.{slot}", shape, kind="state") for slot in optimizer.slots]
+        group = DECAY_GROUP if model.declared[name].decay else PLAIN_GROUP
+        builder.emit(optimizer.op, (name, gradient, *slots), group=group, name="update")
+    return hoist_updates(builder.graph) if hoist else builder.graph
+
+
+def evaluation_graph(model: Model, loss: Loss) -> Graph:
+    """Return gather, prediction form and loss as one graph."""
+    builder, index, scores = model.forward_graph(training=False)
+    loss.forward(builder, scores, index)
+    return builder.graph
+
+
+def penalty_graph(model: Model) -> Graph:
+    """Return the L2 penalty of every parameter that decays."""
+    from pyfastnn.graph import Builder
+
+    builder = Builder()
+    for name, parameter in model.declared.items():
+        if parameter.learned and parameter.decay:
+            w = builder.value(name, parameter.shape, kind="parameter")
+            builder.emit("l2_penalty", (w,), outputs=(f"penalty({name})",), group=DECAY_GROUP, name="penalty")
+    return builder.graph
+
+
+def slot_shapes(model: Model, optimizer: Optimizer) -> dict[str, tuple[int, ...]]:
+    """Return the optimizer's arrays by name (``"linear_1.w.velocity"``)."""
+    return {
+        f"{name}.{slot}": parameter.shape
+        for name, parameter in model.declared.items()
+        if parameter.learned
+        for slot in optimizer.slots
+    }
+
+
+@dataclass
+class Compiled:
+    """The plans of one trainer for one batch size.
+
+    Attributes
+    ----------
+    train, evaluate : CpuPlan
+        The training step (and, as list ``"penalty"``, the L2 penalty), and the evaluation step.
+    batch : int
+        Rows of the largest training step.
+    key : tuple
+        What the plans were compiled for; another key means compiling again.
+    penalties : ndarray
+        One item per parameter that decays, written by the list ``"penalty"``.
+    """
+
+    train: CpuPlan
+    evaluate: CpuPlan
+    batch: int
+    key: tuple[Any, ...]
+    penalties: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+
+EVALUATION_BATCH = 256
+
+
+def compile_plans(model: Model, loss: Loss, optimizer: Optimizer, slots: dict[str, Array], batch: int) -> Compiled:
+    """Compile the plans of a trainer and bind all its arrays.
+
+    Parameters
+    ----------
+    model : Model
+        A built model; its arrays are bound, not copied.
+    loss, optimizer : Loss and Optimizer
+        Loss and update rule.
+    slots : dict of str to ndarray
+        The optimizer's arrays.
+    batch : int
+        Rows of the largest training step.
+    """
+    train_graph = training_graph(model, loss, optimizer)
+    penalty = penalty_graph(model)
+    decaying = [o for node in penalty.nodes for o in node.outputs]
+    counts = [o for node in train_graph.nodes for o in node.outputs if o in ("loss", "correct")]
+    graphs = {"train": train_graph, "penalty": penalty} if decaying else {"train": train_graph}
+    outputs = {**dict.fromkeys(counts, "step"), **dict.fromkeys(decaying, "none")}
+    dtype = model.dtype.name
+    train = CpuPlan(graphs, outputs, max_batch=batch, dtype=dtype)
+    evaluate = CpuPlan(
+        {"evaluate": evaluation_graph(model, loss)}, dict.fromkeys(counts, "step"), max_batch=EVALUATION_BATCH, dtype=dtype
+    )
+    arrays = {**model.arrays(), **model.folded()}
+    train.bind({**arrays, **slots})
+    evaluate.bind(arrays)
+    penalties = np.zeros(len(decaying))
+    train.bind({name: penalties[i : i + 1] for i, name in enumerate(decaying)})
+    return Compiled(train, evaluate, batch, (), penalties)
+
+
+def hyper_rows(optimizer: Optimizer, first_step: int, steps: int, seed: int) -> NDArray[np.float64]:
+    """Return the hyper rows of a run, one per step and group.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Gives its numbers.
+    first_step : int
+        Number of the first step, counted from 1.
+    steps : int
+        Steps of the run.
+    seed : int
+        Seed of dropout, under 2**53.
+
+    Returns
+    -------
+    ndarray of float64, shape (steps, 2, fields)
+        Group 0 decays, group 1 is exempt.
+    """
+    hyper = np.zeros((steps, 2, len(HYPER)))
+    hyper[:, :, HYPER["step"]] = np.arange(first_step, first_step + steps, dtype=np.float64)[:, None]
+    hyper[:, :, HYPER["seed"]] = seed
+    optimizer.fill(hyper, HYPER, first_step, [True, False])
+    return hyper

@@ -1,0 +1,494 @@
+"""The one door to training."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfastnn import _core
+from pyfastnn._inputs import as_rows, as_targets, check_length, encode_labels, find_classes
+from pyfastnn._names import unknown
+from pyfastnn.nn import losses
+from pyfastnn.nn.losses import Loss
+from pyfastnn.nn.model import Model
+from pyfastnn.optim import Optimizer
+from pyfastnn.optim import get as get_optimizer
+from pyfastnn.train.compiled import EVALUATION_BATCH, Compiled, compile_plans, hyper_rows, slot_shapes
+from pyfastnn.train.history import History, Row
+from pyfastnn.train.progress import Progress
+
+if TYPE_CHECKING:
+    from pyfastnn.backends.compare import Difference
+
+Array = NDArray[Any]
+Callback = Callable[["Trainer", Row], object]
+
+GUARDS = ("nonfinite", "lecture", None)
+METRICS = ("accuracy",)
+
+
+class Trainer:
+    """Trains a model: an epoch is one native call.
+
+    Parameters
+    ----------
+    model : Model
+        Built at the first fit unless it is already.
+    loss : str or Loss, default "softmax_cross_entropy"
+        Or ``"mean_squared_error"``.
+    optimizer : str or Optimizer, default "adam"
+        Or ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adamw"``, or an object of `pyfastnn.optim` with its numbers.
+    metrics : sequence of str, optional
+        ``"accuracy"``, counted for classifiers anyway.
+    seed : int, default 0
+        From 0 to 2**53 - 1. Fixes the first weights, the order of the rows and dropout; the same seed gives the same bits on any
+        number of threads.
+    guard : {"nonfinite", "lecture", None}, default "nonfinite"
+        ``"nonfinite"`` stops a run whose loss becomes NaN or infinite and puts back the weights of the start of that epoch;
+        ``"lecture"`` also when the loss exceeds three times the first one; None lets everything pass.
+    threads : int, default 0
+        Threads of this trainer's steps; 0 is the process-wide setting (`pyfastnn.set_num_threads`).
+
+    Attributes
+    ----------
+    history : History
+        One row per epoch over all fits.
+    epoch, step_count : int
+        Epochs and steps done so far.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of the wrong kind or an unknown name.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        loss: str | Loss = "softmax_cross_entropy",
+        optimizer: str | Optimizer = "adam",
+        metrics: Sequence[str] = (),
+        *,
+        seed: int = 0,
+        guard: str | None = "nonfinite",
+        threads: int = 0,
+    ) -> None:
+        if not isinstance(model, Model):
+            raise TypeError(f"Trainer: 'model' is {model!r}, expected a model such as nn.Sequential(...)")
+        if guard not in GUARDS:
+            raise ValueError(f"Trainer: {unknown('guard', guard, ['nonfinite', 'lecture'])}, or None")
+        for metric in metrics:
+            if metric not in METRICS:
+                raise ValueError(f"Trainer: {unknown('metric', metric, METRICS)}")
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**53:
+            raise ValueError(f"Trainer: 'seed' is {seed!r}, expected a whole number from 0 to 2**53 - 1")
+        self.model = model
+        self.loss = losses.get(loss)
+        self.optimizer = get_optimizer(optimizer)
+        self.seed = int(seed)
+        self.guard = guard
+        self.threads = threads
+        self.history = History()
+        self.epoch = 0
+        self.step_count = 0
+        self.slots: dict[str, Array] = {}
+        self._first_loss = math.nan
+        self._compiled: Compiled | None = None
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+        epochs: int = 10,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        max_steps: int | None = None,
+        max_seconds: float | None = None,
+        callbacks: Sequence[Callback] = (),
+        verbose: int | None = None,
+    ) -> History:
+        """Train for some epochs; called again, it continues.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, ...)
+            Training rows. float32, float64 and uint8 arrays are read in place (C-contiguous ones without a copy); other numbers are
+            converted to the model's dtype.
+        y : array_like, shape (n,), (n, 1) or, for regression with several outputs, (n, outputs)
+            Labels of any kind, or targets.
+        X_val, y_val : array_like, optional
+            Validation rows and targets, evaluated behind every epoch.
+        epochs : int, default 10
+            Epochs to add.
+        batch_size : int, default 32
+            Rows a step; the last step of an epoch takes what is left.
+        shuffle : bool, default True
+            Whether each epoch goes through the rows in a new order.
+        max_steps, max_seconds : int and float, optional
+            End this fit behind so many steps or seconds.
+        callbacks : sequence of callable
+            Each is called as ``callback(trainer, row)`` behind every epoch; a true answer ends the fit.
+        verbose : int, optional
+            0 shows nothing, 1 one line per epoch, 2 a moving bar; by default the bar in a terminal or notebook, else nothing.
+
+        Returns
+        -------
+        History
+            ``self.history``; ``stop_reason`` says why the fit ended. Ctrl-C ends it cleanly: the model then stands at its last
+            finished step.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If data or settings do not fit; nothing has been trained then. NaN or infinity in ``X`` raises when it reaches the loss;
+            the weights are those from before that epoch.
+
+        Warns
+        -----
+        RuntimeWarning
+            If the guard stopped the run.
+        """
+        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"fit: {name!r} is {value!r}, expected a whole number of 1 or more")
+        rows, targets = self._prepare(X, y)
+        validation = None if X_val is None else self._check_data(X_val, y_val, "X_val", "y_val")
+        n = len(rows)
+        batch = min(int(batch_size), n)
+        steps = -(-n // batch)
+        compiled = self._compile(batch)
+        progress = Progress(epochs, steps, verbose)
+        if self.epoch:
+            progress.say(f"continuing from epoch {self.epoch}; trainer.reset() starts over")
+        index = np.arange(n, dtype=np.int64)
+        loss_values = np.empty(steps)
+        arrays = {"X": rows, "y": targets, "index": index, "loss": loss_values}
+        correct = np.zeros(steps)
+        if self.loss.task == "classification":
+            arrays["correct"] = correct
+        started = time.perf_counter()
+        deadline = math.inf if max_seconds is None else started + max_seconds
+        budget = math.inf if max_steps is None else max_steps
+        reason = "finished"
+
+        def poll(done: int) -> bool:
+            if progress.wants_steps:
+                progress.step(done)
+            return time.perf_counter() >= deadline
+
+        try:
+            for _ in range(epochs):
+                if budget <= 0:
+                    reason = "max_steps"
+                    break
+                begun = time.perf_counter()
+                rows_now = n if budget >= steps else int(budget) * batch
+                if shuffle:
+                    _core.permutation(index, self.seed, self.epoch)
+                hyper = hyper_rows(self.optimizer, self.step_count + 1, steps, self.seed)
+                done, stop = compiled.train.run(
+                    "train",
+                    rows_now,
+                    batch,
+                    arrays,
+                    hyper=hyper,
+                    watch=None if self.guard is None else "loss",
+                    limit=3.0 * self._first_loss if self.guard == "lecture" and self.epoch else math.inf,
+                    limit_factor=3.0 if self.guard == "lecture" and not self.epoch else 0.0,
+                    snapshot=self.guard is not None,
+                    progress=poll,
+                    threads=self.threads,
+                    then="penalty" if self.optimizer.penalized and compiled.penalties.size else "",
+                )
+                seconds = time.perf_counter() - begun
+                if not self.epoch and done:
+                    self._first_loss = float(loss_values[0])
+                if stop in ("nonfinite", "limit"):
+                    self._guard_stopped(rows, compiled, stop, done, float(loss_values[done - 1]))
+                    reason = stop
+                    break
+                budget -= done
+                self.step_count += done
+                self.epoch += 1
+                seen = min(done * batch, rows_now)
+                row = self._row(loss_values[:done], correct[:done], batch, seen, seconds)
+                if validation is not None:
+                    row.update({f"val_{k}": v for k, v in self._evaluate(*validation).items()})
+                self.history.rows.append(row)
+                progress.epoch(row)
+                if stop == "interrupted":
+                    reason = "max_seconds" if time.perf_counter() >= deadline else "interrupted"
+                    break
+                if any([callback(self, row) for callback in callbacks]):
+                    reason = "callback"
+                    break
+                if time.perf_counter() >= deadline:
+                    reason = "max_seconds"
+                    break
+        finally:
+            progress.close()
+            compiled.train.bind(dict.fromkeys(arrays))  # type: ignore[arg-type]
+        if reason == "interrupted":
+            progress.say(f"interrupted in epoch {self.epoch}: the model stands at step {self.step_count}")
+        self.history.stop_reason = reason
+        return self.history
+
+    def step(self, X: Any, y: Any) -> float:
+        """Take one training step on these rows.
+
+        Parameters
+        ----------
+        X, y : array_like
+            Rows and targets of one batch, as for `fit`.
+
+        Returns
+        -------
+        float
+            The loss of the batch, before the update. NaN or infinity is returned, not guarded against.
+        """
+        rows, targets = self._prepare(X, y)
+        compiled = self._compile(len(rows), at_least=True)
+        value = np.empty(1)
+        arrays = self._step_arrays(rows, targets, value)
+        hyper = hyper_rows(self.optimizer, self.step_count + 1, 1, self.seed)
+        compiled.train.run("train", len(rows), len(rows), arrays, hyper=hyper, threads=self.threads)
+        self.step_count += 1
+        return float(value[0])
+
+    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
+        """Return the loss and, for classifiers, the accuracy on these rows.
+
+        Parameters
+        ----------
+        X, y : array_like
+            Raw rows and targets, as for `fit`.
+
+        Returns
+        -------
+        dict
+            ``loss`` (mean over the rows, without penalty) and ``accuracy``.
+        """
+        self.model.arrays()
+        return self._evaluate(*self._check_data(X, y, "X", "y"))
+
+    def reset(self) -> None:
+        """Start over: first weights, empty moments, epoch 0, empty history. Preprocessing and classes stay."""
+        if self.model.built:
+            assert self.model.input_shape is not None
+            self.model.build(self.model.input_shape, seed=self.seed)
+        self.slots = {}
+        self.history = History()
+        self.epoch = 0
+        self.step_count = 0
+        self._first_loss = math.nan
+        self._compiled = None
+
+    # Looking inside
+
+    def trace(self, X: Any, y: Any) -> tuple[dict[str, Array], list[tuple[str, float]]]:
+        """Take one training step and return every value of it by name, and the seconds of each node.
+
+        Parameters
+        ----------
+        X, y : array_like
+            Rows and targets of one batch. The weights are updated, as by `step`.
+
+        Returns
+        -------
+        values : dict of str to ndarray
+            Activations, gradients (``"d(linear_1.w)"``), updated parameters.
+        times : list of (str, float)
+            Op and seconds per node.
+        """
+        rows, targets = self._prepare(X, y)
+        compiled = self._compile(len(rows), at_least=True)
+        hyper = hyper_rows(self.optimizer, self.step_count + 1, 1, self.seed)
+        self.step_count += 1
+        arrays = self._step_arrays(rows, targets, np.empty(1))
+        return compiled.train.trace("train", len(rows), arrays, hyper=hyper, threads=self.threads)
+
+    def compare(self, X: Any, y: Any, *, tolerance: float = 1e-4) -> Difference | None:
+        """Hold one training step against the NumPy reference in float64; the weights are left as they were.
+
+        Parameters
+        ----------
+        X, y : array_like
+            Rows and targets of one batch.
+        tolerance : float, default 1e-4
+            Largest difference relative to the largest magnitude of a value.
+
+        Returns
+        -------
+        Difference or None
+            The first value that differs, or None.
+        """
+        from pyfastnn.backends.compare import compare
+
+        rows, targets = self._prepare(X, y)
+        compiled = self._compile(len(rows), at_least=True)
+        state = {**self.model.arrays(), **self.slots}
+        kept = {k: v.copy() for k, v in state.items()}
+        hyper = hyper_rows(self.optimizer, self.step_count + 1, 1, self.seed)
+        arrays = {**state, **self.model.folded(), **self._step_arrays(rows, targets, np.empty(1))}
+        try:
+            return compare(compiled.train, "train", len(rows), arrays, hyper=hyper, tolerance=tolerance)
+        finally:
+            for name, array in kept.items():
+                state[name][...] = array
+
+    def describe(self) -> str:
+        """Return a table of the steps of the compiled training plan.
+
+        Raises
+        ------
+        RuntimeError
+            If nothing has been compiled yet.
+        """
+        if self._compiled is None:
+            raise RuntimeError("nothing is compiled yet: call fit or step first")
+        return self._compiled.train.describe("train")
+
+    # Files
+
+    def checkpoint(self, path: str | Path) -> None:
+        """Write everything a bit-exact continuation needs to a safetensors file."""
+        from pyfastnn.io.checkpoint import save
+
+        save(self, path)
+
+    @staticmethod
+    def resume(path: str | Path) -> Trainer:
+        """Return the trainer a checkpoint describes; `fit` with the same arguments continues bit for bit."""
+        from pyfastnn.io.checkpoint import load
+
+        return load(path)
+
+    # Within
+
+    def _prepare(self, X: Any, y: Any) -> tuple[Array, Array]:
+        """Check training data, and build what is missing: arrays, classes, preprocessing, slots."""
+        model = self.model
+        features = None if model.input_shape is None else math.prod(model.input_shape)
+        rows = as_rows(X, "X", features, model.dtype)
+        if len(rows) == 0:
+            raise ValueError("'X' has no rows")
+        shape = rows.shape[1:] if model.input_shape is None else model.input_shape
+        outputs = self._outputs(shape)
+        if self.loss.task == "classification" and model.classes_ is None:
+            y = np.asarray(y)
+            check_length(y, rows, "y", "X")
+            model.classes_ = find_classes(y, outputs)
+        targets = self._targets(y, "y", rows, "X", outputs)
+        model.task = self.loss.task
+        if model.preprocess is not None and not hasattr(model.preprocess, "shift_"):
+            model.preprocess.fit(rows)
+            model.refresh()
+        if not model.built:
+            model.build(shape, seed=self.seed)
+        if not self.slots and self.optimizer.slots:
+            self.slots = model._allocate(slot_shapes(model, self.optimizer))
+        return rows, targets
+
+    def _outputs(self, input_shape: tuple[int, ...]) -> int:
+        shape = self.model.output_shape(input_shape)
+        if len(shape) != 1:
+            raise ValueError(f"the model gives rows of shape {shape}, expected one dimension; end it with nn.Linear(outputs)")
+        return shape[0]
+
+    def _targets(self, y: Any, name: str, rows: Array, rows_name: str, outputs: int) -> Array:
+        if y is None:
+            raise ValueError(f"{rows_name!r} was given without {name!r}")
+        if self.loss.task == "classification":
+            assert self.model.classes_ is not None
+            codes: Array = encode_labels(y, self.model.classes_, name)
+        else:
+            codes = as_targets(y, name, outputs, self.model.dtype)
+        check_length(codes, rows, name, rows_name)
+        return codes
+
+    def _check_data(self, X: Any, y: Any, x_name: str, y_name: str) -> tuple[Array, Array]:
+        """Check rows and targets against the built model."""
+        assert self.model.input_shape is not None
+        rows = as_rows(X, x_name, math.prod(self.model.input_shape), self.model.dtype)
+        if len(rows) == 0:
+            raise ValueError(f"{x_name!r} has no rows")
+        return rows, self._targets(y, y_name, rows, x_name, self._outputs(self.model.input_shape))
+
+    def _compile(self, batch: int, *, at_least: bool = False) -> Compiled:
+        """Return plans for this batch size; arrays that were replaced mean compiling again."""
+        key = (self.optimizer.op, *(id(a) for a in self.model.arrays().values()))
+        old = self._compiled
+        if old is not None and old.key == key and (old.batch == batch or at_least and old.batch > batch):
+            return old
+        self._compiled = compile_plans(self.model, self.loss, self.optimizer, self.slots, batch)
+        self._compiled.key = key
+        return self._compiled
+
+    def _step_arrays(self, rows: Array, targets: Array, value: Array) -> dict[str, Array]:
+        arrays = {"X": rows, "y": targets, "index": np.arange(len(rows), dtype=np.int64), "loss": value}
+        if self.loss.task == "classification":
+            arrays["correct"] = np.empty(1)
+        return arrays
+
+    def _evaluate(self, rows: Array, targets: Array) -> dict[str, float]:
+        compiled = self._compiled or self._compile(EVALUATION_BATCH)
+        n = len(rows)
+        steps = -(-n // EVALUATION_BATCH)
+        values, correct = np.empty(steps), np.empty(steps)
+        arrays = {"X": rows, "y": targets, "index": np.arange(n, dtype=np.int64), "loss": values}
+        if self.loss.task == "classification":
+            arrays["correct"] = correct
+        compiled.evaluate.run("evaluate", n, EVALUATION_BATCH, arrays, threads=self.threads)
+        compiled.evaluate.bind(dict.fromkeys(arrays))  # type: ignore[arg-type]
+        found = {"loss": _mean_over_rows(values, EVALUATION_BATCH, n)}
+        if self.loss.task == "classification":
+            found["accuracy"] = float(correct.sum()) / n
+        return found
+
+    def _row(self, values: Array, correct: Array, batch: int, seen: int, seconds: float) -> Row:
+        row: Row = {"epoch": self.epoch, "loss": _mean_over_rows(values, batch, seen)}
+        if self.optimizer.penalized and self._compiled is not None:
+            row["penalty"] = float(self._compiled.penalties.sum())
+        if self.loss.task == "classification":
+            row["accuracy"] = float(correct.sum()) / max(1, seen)
+        row["learning_rate"] = self.optimizer.learning_rate
+        row["seconds"] = seconds
+        row["samples_per_second"] = seen / max(seconds, 1e-9)
+        return row
+
+    def _guard_stopped(self, rows: Array, compiled: Compiled, stop: str, done: int, value: float) -> None:
+        """Put back the last good weights and say what happened."""
+        compiled.train.restore("train")
+        if rows.dtype.kind == "f":
+            bad = ~np.isfinite(rows.reshape(len(rows), -1))
+            if bad.any():
+                column = int(bad.any(axis=0).argmax())
+                raise ValueError(
+                    f"'X' holds {int(bad.sum())} NaN or infinite values, {int(bad[:, column].sum())} of them in column {column}; "
+                    "fill or remove them first"
+                )
+        first = "" if stop == "nonfinite" else f", more than three times the first loss {self._first_loss:.4g}"
+        warnings.warn(
+            f"training stopped at step {done} of epoch {self.epoch + 1}: the loss is {value:.4g}{first}. The weights are those of the "
+            f"start of the epoch; try a smaller learning_rate than {self.optimizer.learning_rate:g}",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _mean_over_rows(values: Array, batch: int, rows: int) -> float:
+    """Return the mean over rows of per-batch means, the last batch being smaller."""
+    if len(values) == 0:
+        return math.nan
+    tail = rows - (len(values) - 1) * batch
+    return float((values[:-1].sum() * batch + values[-1] * tail) / rows)
