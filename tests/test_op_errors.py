@@ -57,10 +57,6 @@ def test_error_case_of_the_spec(op, label, dtype):
     assert [None if a is None else a.tobytes() for a in inputs] == before
 
 
-def float_inputs(op: str) -> list[int]:
-    return [k for k, a in enumerate(op_table()[op]["inputs"]) if a["dtype"] in ("T", "any")]
-
-
 @pytest.mark.parametrize("op", OPS)
 def test_required_input_left_out(op):
     for k, arg in enumerate(op_table()[op]["inputs"]):
@@ -109,7 +105,7 @@ def test_output_of_another_dtype_or_shape(op):
             continue
         call = base_call(op)
         kept = call.outputs[k]
-        call.outputs[k] = kept.astype(np.int32)
+        call.outputs[k] = np.zeros(kept.shape, np.int32)
         assert_refused(call, TypeError, f"{op}: '{arg['name']}'.*int32")
         call.outputs[k] = np.zeros((*kept.shape, 1), kept.dtype)
         assert_refused(call, ValueError, f"{op}: output '{arg['name']}' has shape")
@@ -148,8 +144,8 @@ def test_hyper_row_must_be_whole(op):
     assert_refused(call, TypeError, f"{op}: 'hyper'.*fields")
 
 
-def test_unknown_op_answers_with_the_nearest():
-    with pytest.raises(ValueError, match="linear_forwad.*linear_forward"):
+def test_unknown_op_is_named():
+    with pytest.raises(ValueError, match="linear_forwad"):
         _core.call("linear_forwad", ())
 
 

@@ -49,7 +49,9 @@ static void prepare(OpCall& call, GemmLayout layout, std::int64_t m, std::int64_
     call.phase[0] = Phase{all.count * plan.blocks, 1, 0.03 * moves};
     call.phases = 2;
     call.scratch_bytes = k * all.padded() * item;
-  } else if (plan.path == GemmPath::dot) {
+  } else if (plan.path == GemmPath::rows) {
+    call.local_bytes = plan.kc * kRowVectors * kLanes<T> * item;
+  } else if (plan.path == GemmPath::dot && n > 1) {
     const double moves = static_cast<double>(k) * static_cast<double>(n);
     call.phase[0] = Phase{div_up(k, kLanes<T>), 8, 0.2 * moves};
     call.phases = 2;
@@ -188,7 +190,7 @@ static void run(const OpCall& call, const Gemm<T>& g, int phase, std::int64_t be
     }
     return;
   }
-  if (plan.path == GemmPath::dot && phase == 0) {
+  if (plan.path == GemmPath::dot && g.n > 1 && phase == 0) {
     const std::int64_t k0 = begin * kLanes<T>;
     const std::int64_t k1 = smaller(g.k, end * kLanes<T>);
     pack_transposed(g.b + k0 * g.n, g.n, g.n, k1 - k0, scratch + k0, dot_ld<T>(g.k));
@@ -203,7 +205,7 @@ static void run(const OpCall& call, const Gemm<T>& g, int phase, std::int64_t be
     return;
   }
   if (plan.path == GemmPath::dot) {
-    multiply_dot(g, scratch, m0, m1);
+    multiply_dot(g, g.n > 1 ? scratch : g.b, m0, m1);
     return;
   }
   if (plan.path == GemmPath::dot_few) {
@@ -212,7 +214,7 @@ static void run(const OpCall& call, const Gemm<T>& g, int phase, std::int64_t be
   }
   if (plan.path == GemmPath::rows) {
     for (std::int64_t block = 0; block < plan.blocks; ++block)
-      multiply_rows(g, block * plan.kc, x.terms(block), m0, m1);
+      multiply_rows(g, block * plan.kc, x.terms(block), m0, m1, static_cast<T*>(local));
     return;
   }
   const Panels<T> panels(n0, n1 - n0);

@@ -1,6 +1,6 @@
 // The kernel of nn with few columns: k in the lanes. Both operands are read along k, so B is transposed first.
 //
-//   bt (scratch): n rows, ld = k rounded up to lanes, and one vector more; zeros after k
+//   bt (scratch): n rows, ld = k rounded up to lanes, and one vector more
 //   a: MR rows, NC rows of bt:   for each vector of k:  acc[i][j] = fma(a(i), bt(j), acc[i][j])
 //
 // Lane l of an element sums the terms k = l, l + lanes, ... in order; then neighbouring lanes are added, pairs, fours, and so
@@ -33,15 +33,18 @@ static PFN_ALWAYS_INLINE Vec<T> add_lanes(Vec<T>* v) {
 }
 
 template <class T>
-using DotFn = void (*)(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb, std::int64_t k, T* sums);
+using DotFn = void (*)(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb, std::int64_t k, const T* bias, T* c,
+                       std::int64_t ldc);
 
-// sums[i * NC + j] = a(i) . bt(j); room for whole vectors.
+// c(i, j) = a(i) . bt(j) + bias(j) for MR rows and NC columns.
 template <class T, int MR, int NC>
-static void dot_tile(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb, std::int64_t k, T* sums) {
+static void dot_tile(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb, std::int64_t k, const T* bias, T* c,
+                     std::int64_t ldc) {
   constexpr int lanes = static_cast<int>(kLanes<T>);
-  Vec<T> acc[MR * NC];
+  constexpr int count = MR * NC;
+  Vec<T> acc[count];
 #pragma GCC unroll 32
-  for (int i = 0; i < MR * NC; ++i) acc[i] = splat(T(0));
+  for (int i = 0; i < count; ++i) acc[i] = splat(T(0));
   for (; k >= lanes; k -= lanes, a += lanes, bt += lanes) {
     Vec<T> bv[NC];
 #pragma GCC unroll 8
@@ -54,20 +57,29 @@ static void dot_tile(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb
     }
   }
   if (k > 0) {
+    Vec<T> bv[NC];
+#pragma GCC unroll 8
+    for (int j = 0; j < NC; ++j) bv[j] = load_partial(bt + j * ldb, k);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
       const Vec<T> av = load_partial(a + i * lda, k);
 #pragma GCC unroll 8
-      for (int j = 0; j < NC; ++j) acc[i * NC + j] = fma(av, load<T>(bt + j * ldb), acc[i * NC + j]);
+      for (int j = 0; j < NC; ++j) acc[i * NC + j] = fma(av, bv[j], acc[i * NC + j]);
     }
   }
+  T sums[(count + lanes - 1) / lanes * lanes];
 #pragma GCC unroll 32
-  for (int first = 0; first < MR * NC; first += lanes) {
+  for (int first = 0; first < count; first += lanes) {
     Vec<T> v[kLanes<T>];
 #pragma GCC unroll 16
-    for (int i = 0; i < lanes; ++i) v[i] = first + i < MR * NC ? acc[first + i < MR * NC ? first + i : 0] : splat(T(0));
+    for (int i = 0; i < lanes; ++i) v[i] = first + i < count ? acc[first + i < count ? first + i : 0] : splat(T(0));
     store<T>(sums + first, add_lanes<T>(v));
   }
+  // One by one: a vector load across two stores would wait for both to reach the cache.
+#pragma GCC unroll 8
+  for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 8
+    for (int j = 0; j < NC; ++j) c[i * ldc + j] = sums[i * NC + j] + bias[j];
 }
 
 template <class T, int MR>
@@ -93,23 +105,21 @@ static inline std::int64_t dot_ld(std::int64_t k) {
   return copied_lda<T>(k);
 }
 
-// Rows [m0, m1) of C = A @ B (+ bias) from the transposed copy.
+// Rows [m0, m1) of C = A @ B (+ bias). bt: the transposed copy, or B itself if it has one column.
 template <class T>
 static void multiply_dot(const Gemm<T>& g, const T* bt, std::int64_t m0, std::int64_t m1) {
   const std::int64_t ld = dot_ld<T>(g.k);
   const std::int64_t groups = div_up(g.n, kDotColumns);
   const std::int64_t low = g.n / groups;
   const std::int64_t higher = g.n - low * groups;  // so many groups have one column more
-  T sums[kDotRows * kDotColumns + 2 * kLanes<T>] = {};
+  const T no_bias[kDotColumns] = {};
   for (std::int64_t i = m0; i < m1; i += kDotRows) {
     const std::int64_t rows = smaller(kDotRows, m1 - i);
     std::int64_t j = 0;
     for (std::int64_t group = 0; group < groups; ++group) {
       const std::int64_t columns = low + (group < higher);
-      find_dot_tile<T>(rows, columns)(g.a + i * g.k, g.k, bt + j * ld, ld, g.k, sums);
-      const Vec<T> bias = g.bias ? load_partial(g.bias + j, columns) : splat(T(0));
-      for (std::int64_t r = 0; r < rows; ++r)
-        store_low(g.c + (i + r) * g.n + j, load<T>(sums + r * columns) + bias, columns);
+      find_dot_tile<T>(rows, columns)(g.a + i * g.k, g.k, bt + j * ld, ld, g.k, g.bias ? g.bias + j : no_bias,
+                                      g.c + i * g.n + j, g.n);
       j += columns;
     }
   }

@@ -99,9 +99,9 @@ static inline bool rows_in_lanes(std::int64_t m, std::int64_t n) {
 template <class T>
 static inline bool dot_in_lanes(std::int64_t n, std::int64_t k) {
   constexpr std::int64_t lanes = kLanes<T>;
-  if (2 * n > 3 * lanes) return false;
+  if (2 * n > (kMasksTail ? 3 * lanes : lanes)) return false;
   const double idle = 1 - static_cast<double>(n) / (static_cast<double>(lanes) * vectors_of<T>(n));
-  return (idle > 0.15 && k >= 8 * lanes) || (idle > 0.4 && k >= 2 * lanes);
+  return (idle > 0.3 && k >= 8 * lanes) || (idle > 0.4 && k >= 2 * lanes);
 }
 
 template <class T>
@@ -122,7 +122,7 @@ static GemmPlan make_plan(GemmLayout layout, std::int64_t m, std::int64_t n, std
 #endif
   plan.copy_a = false;
   if (layout == GemmLayout::nn && dot_in_lanes<T>(n, k)) {
-    plan.path = m < 4 ? GemmPath::dot_few : GemmPath::dot;
+    plan.path = m < 4 && n > 1 ? GemmPath::dot_few : GemmPath::dot;
     plan.over_columns = false;
     plan.grain = 4;
     return plan;

@@ -1,46 +1,23 @@
-// Batch normalisation over the last dimension (Ioffe and Szegedy, ICML 2015); rows = product of the other dimensions, R of them.
+// Batch normalisation over the last dimension (Ioffe and Szegedy, ICML 2015); rows = product of the
+// other dimensions, R of them.
 //
-//   forward   mean, var of the batch (divided by R);  rstd = 1 / sqrt(var + eps);  y = (x - mean) * rstd * gamma + beta
-//             running = (1 - momentum) * running + momentum * batch value, with the variance divided by R - 1
+//   forward   mean, var of the batch (divided by R);  rstd = 1 / sqrt(var + eps);  y = (x - mean) *
+//   rstd * gamma + beta
+//             running = (1 - momentum) * running + momentum * batch value, with the variance
+//             divided by R - 1
 //   predict   y = (x - running_mean) / sqrt(running_var + eps) * gamma + beta
 //   backward  xhat = (x - mean) * rstd;  dgamma = sum dy * xhat;  dbeta = sum dy;
 //             dx = gamma * rstd * (dy - (dbeta + xhat * dgamma) / R)
 //
-// One row: y = beta, mean = x, rstd = 0, the running statistics stay, dx = 0. No rows: mean = rstd = 0.
-// Statistics are the corrected two-pass ones (Chan, Golub and LeVeque, The American Statistician 37 (1983) 242) of x minus the
-// first row, so a large mean costs no digits: relative error of var < 1e-5 in float32 for any mean. NaN and inf spread within
-// their column, as the formulas say.
-// Statistics of row blocks are combined by eq. 2.1 there.
+// One row: y = beta, mean = x, rstd = 0, the running statistics stay, dx = 0. No rows: mean = rstd
+// = 0. Statistics are the corrected two-pass ones (Chan, Golub and LeVeque, The American
+// Statistician 37 (1983) 242) of x minus the first row, so a large mean costs no digits: relative
+// error of var < 1e-5 in float32 for any mean. NaN and inf spread within their column, as the
+// formulas say. Statistics of row blocks are combined by eq. 2.1 there.
 #include "kernels/kernel.hpp"
 #include "kernels/norm_strips.hpp"
 
 namespace pfn::PFN_ISA {
-
-// Mean of x - shift (delta) and sum of squared differences from it (square) over `rows` rows from x on.
-template <class T, int NV, bool kTail>
-static inline void strip_statistics(const T* x, std::int64_t rows, std::int64_t stride, std::int64_t tail, const Vec<T>* shift,
-                                    Vec<T>* delta, Vec<T>* square) {
-  const Vec<T> count = splat(static_cast<T>(rows));
-  Vec<T> unused[NV], rest[NV];
-  sum_rows<T, NV>(rows, delta, unused, [&](std::int64_t r, Vec<T>* a, Vec<T>*) {
-    const auto s = load_strip<T, NV, kTail>(x + r * stride, tail);
-#pragma GCC unroll 4
-    for (int k = 0; k < NV; ++k) a[k] = a[k] + (s.v[k] - shift[k]);
-  });
-#pragma GCC unroll 4
-  for (int k = 0; k < NV; ++k) delta[k] = delta[k] / count;
-  sum_rows<T, NV>(rows, square, rest, [&](std::int64_t r, Vec<T>* a, Vec<T>* b) {
-    const auto s = load_strip<T, NV, kTail>(x + r * stride, tail);
-#pragma GCC unroll 4
-    for (int k = 0; k < NV; ++k) {
-      const Vec<T> d = (s.v[k] - shift[k]) - delta[k];
-      a[k] = fma(d, d, a[k]);
-      b[k] = b[k] + d;
-    }
-  });
-#pragma GCC unroll 4
-  for (int k = 0; k < NV; ++k) square[k] = square[k] - rest[k] * rest[k] / count;
-}
 
 // The first row where it is finite, else 0: inf - inf would hide that the mean is inf.
 template <class T>
@@ -50,10 +27,12 @@ static inline Vec<T> finite_or_zero(Vec<T> x) {
 
 // What forward does with the statistics of a strip: stores them, and makes y = (x - shift) * a + b.
 template <class T, int NV, bool kTail>
-static inline void finish_statistics(const OpCall& call, std::int64_t j, std::int64_t tail, const Vec<T>* shift, const Vec<T>* delta,
-                                     const Vec<T>* square, Vec<T>* a, Vec<T>* b) {
+static inline void finish_statistics(const OpCall& call, std::int64_t j, std::int64_t tail,
+                                     const Vec<T>* shift, const Vec<T>* delta, const Vec<T>* square,
+                                     Vec<T>* a, Vec<T>* b) {
   const std::int64_t rows = call.in[0].rows();
-  const T momentum = static_cast<T>(call.attr[0]), keep = static_cast<T>(1.0 - call.attr[0]), eps = static_cast<T>(call.attr[1]);
+  const T momentum = static_cast<T>(call.attr[0]), keep = static_cast<T>(1.0 - call.attr[0]),
+          eps = static_cast<T>(call.attr[1]);
   const auto gamma = load_strip<T, NV, kTail>(call.in[1].as<const T>() + j, tail);
   const auto beta = load_strip<T, NV, kTail>(call.in[2].as<const T>() + j, tail);
   auto running_mean = load_strip<T, NV, kTail>(call.in[3].as<const T>() + j, tail);
@@ -67,24 +46,14 @@ static inline void finish_statistics(const OpCall& call, std::int64_t j, std::in
     b[k] = fma(-delta[k], a[k], beta.v[k]);
     if (rows > 1) {
       running_mean.v[k] = fma(splat(momentum), mean.v[k], keep * running_mean.v[k]);
-      running_var.v[k] = fma(splat(momentum), square[k] / static_cast<T>(rows - 1), keep * running_var.v[k]);
+      running_var.v[k] =
+          fma(splat(momentum), square[k] / static_cast<T>(rows - 1), keep * running_var.v[k]);
     }
   }
   store_strip(call.out[1].as<T>() + j, mean, tail);
   store_strip(call.out[2].as<T>() + j, rstd, tail);
   store_strip(call.out[3].as<T>() + j, running_mean, tail);
   store_strip(call.out[4].as<T>() + j, running_var, tail);
-}
-
-template <class T, int NV, bool kTail>
-static inline void scale_rows(const T* x, T* y, std::int64_t rows, std::int64_t stride, std::int64_t tail, const Vec<T>* shift,
-                              const Vec<T>* a, const Vec<T>* b) {
-  for (std::int64_t r = 0; r < rows; ++r) {
-    auto s = load_strip<T, NV, kTail>(x + r * stride, tail);
-#pragma GCC unroll 4
-    for (int k = 0; k < NV; ++k) s.v[k] = fma(s.v[k] - shift[k], a[k], b[k]);
-    store_strip(y + r * stride, s, tail);
-  }
 }
 
 template <class T>
@@ -113,10 +82,8 @@ struct ForwardStrips {  // all of it, strip by strip
     scale_rows<T, NV, kTail>(x, call.out[0].as<T>() + j, rows, cols, tail, shift, a, b);
   }
 };
-}  // namespace
 
 // Scratch of the large path: shift, a, b (one row each), then delta and square of each block.
-namespace {
 template <class T>
 struct ForwardBlock {  // partial statistics of one block
   const OpCall& call;
@@ -131,37 +98,13 @@ struct ForwardBlock {  // partial statistics of one block
     const auto first = load_strip<T, NV, kTail>(x, tail);
 #pragma GCC unroll 4
     for (int k = 0; k < NV; ++k) shift[k] = finite_or_zero<T>(first.v[k]);
-    strip_statistics<T, NV, kTail>(x + first_row * cols, rows, cols, tail, shift, delta.v, square.v);
+    strip_statistics<T, NV, kTail>(x + first_row * cols, rows, cols, tail, shift, delta.v,
+                                   square.v);
     store_strip(partial, delta, tail);
     store_strip(partial + cols, square, tail);
   }
 };
-}  // namespace
 
-// Mean and sum of squared differences of all rows from those of the blocks, in double, for `width` columns.
-template <class T>
-static inline void combine_blocks(const T* partial, std::int64_t rows, std::int64_t cols, std::int64_t per_block, std::int64_t width,
-                                  T* delta, T* square) {
-  double mean[kStrip<T>] = {}, sum[kStrip<T>] = {};
-  for (std::int64_t b = 0; b * per_block < rows; ++b) {
-    const double n = static_cast<double>(smaller(per_block, rows - b * per_block));
-    for (std::int64_t j = 0; j < width; ++j) mean[j] += n * static_cast<double>(partial[2 * b * cols + j]);
-  }
-  for (std::int64_t j = 0; j < width; ++j) mean[j] /= static_cast<double>(rows);
-  for (std::int64_t b = 0; b * per_block < rows; ++b) {
-    const double n = static_cast<double>(smaller(per_block, rows - b * per_block));
-    for (std::int64_t j = 0; j < width; ++j) {
-      const double d = static_cast<double>(partial[2 * b * cols + j]) - mean[j];
-      sum[j] += n * d * d + static_cast<double>(partial[(2 * b + 1) * cols + j]);
-    }
-  }
-  for (std::int64_t j = 0; j < kStrip<T>; ++j) {
-    delta[j] = static_cast<T>(mean[j]);
-    square[j] = static_cast<T>(sum[j]);
-  }
-}
-
-namespace {
 template <class T>
 struct ForwardCombine {
   const OpCall& call;
@@ -171,7 +114,8 @@ struct ForwardCombine {
     const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols();
     T* scratch = static_cast<T*>(call.scratch) + j;
     T delta_lane[kStrip<T>], square_lane[kStrip<T>];
-    combine_blocks(scratch + 3 * cols, rows, cols, block_rows<T>(cols), kTail ? (NV - 1) * L + tail : NV * L, delta_lane, square_lane);
+    combine_blocks(scratch + 3 * cols, rows, cols, block_rows<T>(cols),
+                   kTail ? (NV - 1) * L + tail : NV * L, delta_lane, square_lane);
     Vec<T> delta[NV], square[NV];
     Strip<T, NV, kTail> shift = load_strip<T, NV, kTail>(call.in[0].as<const T>() + j, tail), a, b;
 #pragma GCC unroll 4
@@ -186,9 +130,7 @@ struct ForwardCombine {
     store_strip(scratch + 2 * cols, b, tail);
   }
 };
-}  // namespace
 
-namespace {
 template <class T>
 struct ForwardWrite {
   const OpCall& call;
@@ -198,15 +140,18 @@ struct ForwardWrite {
     const std::int64_t cols = call.in[0].cols();
     const T* scratch = static_cast<const T*>(call.scratch) + j;
     const auto shift = load_strip<T, NV, kTail>(scratch, tail);
-    const auto a = load_strip<T, NV, kTail>(scratch + cols, tail), b = load_strip<T, NV, kTail>(scratch + 2 * cols, tail);
-    scale_rows<T, NV, kTail>(call.in[0].as<const T>() + row * cols + j, call.out[0].as<T>() + row * cols + j, rows, cols, tail,
-                             shift.v, a.v, b.v);
+    const auto a = load_strip<T, NV, kTail>(scratch + cols, tail),
+               b = load_strip<T, NV, kTail>(scratch + 2 * cols, tail);
+    scale_rows<T, NV, kTail>(call.in[0].as<const T>() + row * cols + j,
+                             call.out[0].as<T>() + row * cols + j, rows, cols, tail, shift.v, a.v,
+                             b.v);
   }
 };
 }  // namespace
 
 template <class T>
-static void batch_norm_forward_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void*) {
+static void batch_norm_forward_run(const OpCall& call, int phase, std::int64_t begin,
+                                   std::int64_t end, void*) {
   const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols();
   if (in_strips<T>(rows, cols)) return for_strips<T>(begin, end, ForwardStrips<T>{call});
   if (phase == 1) return for_strips<T>(begin, end, ForwardCombine<T>{call});
@@ -236,18 +181,21 @@ struct PredictRows {
     const auto var = load_strip<T, NV, kTail>(call.in[4].as<const T>() + j, tail);
 #pragma GCC unroll 4
     for (int k = 0; k < NV; ++k) a.v[k] = a.v[k] / vsqrt(var.v[k] + eps);
-    scale_rows<T, NV, kTail>(call.in[0].as<const T>() + row * cols + j, call.out[0].as<T>() + row * cols + j, rows, cols, tail, mean.v,
-                             a.v, b.v);
+    scale_rows<T, NV, kTail>(call.in[0].as<const T>() + row * cols + j,
+                             call.out[0].as<T>() + row * cols + j, rows, cols, tail, mean.v, a.v,
+                             b.v);
   }
 };
 }  // namespace
 
 template <class T>
 static void batch_norm_predict_prepare(OpCall& call) {
-  one_phase(call, call.in[0].rows(), 0.1 * (sizeof(T) / 4) * static_cast<double>(call.in[0].cols()), kWriteRows);
+  one_phase(call, call.in[0].rows(), 0.1 * (sizeof(T) / 4) * static_cast<double>(call.in[0].cols()),
+            kWriteRows);
 }
 template <class T>
-static void batch_norm_predict_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
+static void batch_norm_predict_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
+                                   void*) {
   for (std::int64_t r = begin; r < end; r += kWriteRows)
     for_strips<T>(0, call.in[0].cols(), PredictRows<T>{call, r, smaller(kWriteRows, end - r)});
 }
@@ -265,7 +213,8 @@ struct BackwardSums {  // sum dy and sum dy * (x - mean) of some rows
     const T* x = call.in[1].as<const T>() + first_row * cols + j;
     const auto mean = load_strip<T, NV, kTail>(call.in[3].as<const T>() + j, tail);
     sum_rows<T, NV>(rows, sum_dy, sum_product, [&](std::int64_t r, Vec<T>* a, Vec<T>* b) {
-      const auto g = load_strip<T, NV, kTail>(dy + r * cols, tail), s = load_strip<T, NV, kTail>(x + r * cols, tail);
+      const auto g = load_strip<T, NV, kTail>(dy + r * cols, tail),
+                 s = load_strip<T, NV, kTail>(x + r * cols, tail);
 #pragma GCC unroll 4
       for (int k = 0; k < NV; ++k) {
         a[k] = a[k] + g.v[k];
@@ -284,10 +233,8 @@ struct BackwardSums {  // sum dy and sum dy * (x - mean) of some rows
     store_strip(partial + cols, sum_product, tail);
   }
 };
-}  // namespace
 
 // dx of some rows from dgamma and dbeta.
-namespace {
 template <class T>
 struct BackwardWrite {
   const OpCall& call;
@@ -314,14 +261,13 @@ struct BackwardWrite {
       const auto s = load_strip<T, NV, kTail>(x + r * cols, tail);
       auto g = load_strip<T, NV, kTail>(dy + r * cols, tail);
 #pragma GCC unroll 4
-      for (int k = 0; k < NV; ++k) g.v[k] = fma(g.v[k], a.v[k], fma(s.v[k] - mean.v[k], slope.v[k], offset.v[k]));
+      for (int k = 0; k < NV; ++k)
+        g.v[k] = fma(g.v[k], a.v[k], fma(s.v[k] - mean.v[k], slope.v[k], offset.v[k]));
       store_strip(dx + r * cols, g, tail);
     }
   }
 };
-}  // namespace
 
-namespace {
 template <class T>
 struct BackwardStrips {  // all of it, strip by strip
   const OpCall& call;
@@ -343,7 +289,8 @@ struct BackwardStrips {  // all of it, strip by strip
 // dgamma and dbeta of the columns [begin, end) from the sums of the blocks.
 template <class T>
 static inline void combine_gradients(const OpCall& call, std::int64_t begin, std::int64_t end) {
-  const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols(), per_block = block_rows<T>(cols);
+  const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols(),
+                     per_block = block_rows<T>(cols);
   const T* partial = static_cast<const T*>(call.scratch);
   const T* rstd = call.in[4].as<const T>();
   for (std::int64_t j0 = begin; j0 < end; j0 += kStrip<T>) {
@@ -368,7 +315,8 @@ static void batch_norm_backward_prepare(OpCall& call) {
   batch_norm_phases<T>(call, call.in[0], 0.35);
 }
 template <class T>
-static void batch_norm_backward_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void*) {
+static void batch_norm_backward_run(const OpCall& call, int phase, std::int64_t begin,
+                                    std::int64_t end, void*) {
   const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols();
   if (in_strips<T>(rows, cols)) return for_strips<T>(begin, end, BackwardStrips<T>{call});
   if (phase == 1) return combine_gradients<T>(call, begin, end);

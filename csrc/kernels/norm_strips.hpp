@@ -1,7 +1,8 @@
 // Loops of column reductions and column-wise maps over a row-major array, for norm.cpp.
 //
-// Small arrays go column strip by column strip, all passes over a strip in cache. Beyond kStripBytes the strips would wander over
-// pages: there row blocks make partial sums, which are combined in order and applied in a second pass. The shape alone decides.
+// Small arrays go column strip by column strip, all passes over a strip in cache. Beyond
+// kStripBytes the strips would wander over pages: there row blocks make partial sums, which are
+// combined in order and applied in a second pass. The shape alone decides.
 #pragma once
 #include "kernels/kernel.hpp"
 
@@ -9,8 +10,10 @@ namespace pfn::PFN_ISA {
 
 constexpr std::int64_t kStripBytes = 1 << 20;
 constexpr std::int64_t kBlockBytes = 1 << 18;
-constexpr std::int64_t kWriteRows = 8;  // rows that share one load of the column values where an array is read row by row
-constexpr std::int64_t kRowGroup = 64;  // rows summed before the sum joins a longer one: bounds the growth of rounding errors
+constexpr std::int64_t kWriteRows =
+    8;  // rows that share one load of the column values where an array is read row by row
+constexpr std::int64_t kRowGroup =
+    64;  // rows summed before the sum joins a longer one: bounds the growth of rounding errors
 constexpr int kStripVectors = 4;
 template <class T>
 constexpr std::int64_t kStrip = kStripVectors * kLanes<T>;
@@ -27,7 +30,8 @@ static inline Strip<T, NV, kTail> load_strip(const T* p, std::int64_t tail) {
   Strip<T, NV, kTail> s;
 #pragma GCC unroll 4
   for (int k = 0; k < NV; ++k)
-    s.v[k] = kTail && k == NV - 1 ? load_partial(p + k * kLanes<T>, tail) : load<T>(p + k * kLanes<T>);
+    s.v[k] =
+        kTail && k == NV - 1 ? load_partial(p + k * kLanes<T>, tail) : load<T>(p + k * kLanes<T>);
   return s;
 }
 template <class T, int NV, bool kTail>
@@ -41,7 +45,8 @@ static inline void store_strip(T* p, const Strip<T, NV, kTail>& s, std::int64_t 
   }
 }
 
-// Calls f.strip<NV, kTail>(first column, lanes of a partial last vector) for each strip of the columns [begin, end).
+// Calls f.strip<NV, kTail>(first column, lanes of a partial last vector) for each strip of the
+// columns [begin, end).
 template <class T, class F>
 static inline void for_strips(std::int64_t begin, std::int64_t end, const F& f) {
   constexpr std::int64_t L = kLanes<T>;
@@ -98,11 +103,13 @@ static inline std::int64_t block_rows(std::int64_t cols) {
   return fit > 16 ? fit : 16;
 }
 
-// Phases of forward and backward alike: one over columns, or row blocks, columns, row blocks with two partial vectors a block.
+// Phases of forward and backward alike: one over columns, or row blocks, columns, row blocks with
+// two partial vectors a block.
 template <class T>
 static inline void batch_norm_phases(OpCall& call, const View& x, double ns_each) {
   const std::int64_t rows = x.rows(), cols = x.cols();
-  const double cost = static_cast<double>(rows) * static_cast<double>(cols) * ns_each * (sizeof(T) / 4);
+  const double cost =
+      static_cast<double>(rows) * static_cast<double>(cols) * ns_each * (sizeof(T) / 4);
   if (in_strips<T>(rows, cols)) {
     call.phases = 1;
     call.phase[0] = Phase{cols, kStrip<T>, cost};
@@ -114,6 +121,72 @@ static inline void batch_norm_phases(OpCall& call, const View& x, double ns_each
   call.phase[1] = Phase{cols, kStrip<T>, static_cast<double>(2 * blocks * cols)};
   call.phase[2] = Phase{rows, per_block, 0.6 * cost};
   call.scratch_bytes = (2 * blocks + 3) * cols * static_cast<std::int64_t>(sizeof(T));
+}
+
+// Mean of x - shift (delta) and sum of squared differences from it (square) over `rows` rows from x
+// on.
+template <class T, int NV, bool kTail>
+static inline void strip_statistics(const T* x, std::int64_t rows, std::int64_t stride,
+                                    std::int64_t tail, const Vec<T>* shift, Vec<T>* delta,
+                                    Vec<T>* square) {
+  const Vec<T> count = splat(static_cast<T>(rows));
+  Vec<T> unused[NV], rest[NV];
+  sum_rows<T, NV>(rows, delta, unused, [&](std::int64_t r, Vec<T>* a, Vec<T>*) {
+    const auto s = load_strip<T, NV, kTail>(x + r * stride, tail);
+#pragma GCC unroll 4
+    for (int k = 0; k < NV; ++k) a[k] = a[k] + (s.v[k] - shift[k]);
+  });
+#pragma GCC unroll 4
+  for (int k = 0; k < NV; ++k) delta[k] = delta[k] / count;
+  sum_rows<T, NV>(rows, square, rest, [&](std::int64_t r, Vec<T>* a, Vec<T>* b) {
+    const auto s = load_strip<T, NV, kTail>(x + r * stride, tail);
+#pragma GCC unroll 4
+    for (int k = 0; k < NV; ++k) {
+      const Vec<T> d = (s.v[k] - shift[k]) - delta[k];
+      a[k] = fma(d, d, a[k]);
+      b[k] = b[k] + d;
+    }
+  });
+#pragma GCC unroll 4
+  for (int k = 0; k < NV; ++k) square[k] = square[k] - rest[k] * rest[k] / count;
+}
+
+// Mean and sum of squared differences of all rows from those of the blocks, in double, for `width`
+// columns.
+template <class T>
+static inline void combine_blocks(const T* partial, std::int64_t rows, std::int64_t cols,
+                                  std::int64_t per_block, std::int64_t width, T* delta, T* square) {
+  double mean[kStrip<T>] = {}, sum[kStrip<T>] = {};
+  for (std::int64_t b = 0; b * per_block < rows; ++b) {
+    const double n = static_cast<double>(smaller(per_block, rows - b * per_block));
+    for (std::int64_t j = 0; j < width; ++j)
+      mean[j] += n * static_cast<double>(partial[2 * b * cols + j]);
+  }
+  for (std::int64_t j = 0; j < width; ++j) mean[j] /= static_cast<double>(rows);
+  for (std::int64_t b = 0; b * per_block < rows; ++b) {
+    const double n = static_cast<double>(smaller(per_block, rows - b * per_block));
+    for (std::int64_t j = 0; j < width; ++j) {
+      const double d = static_cast<double>(partial[2 * b * cols + j]) - mean[j];
+      sum[j] += n * d * d + static_cast<double>(partial[(2 * b + 1) * cols + j]);
+    }
+  }
+  for (std::int64_t j = 0; j < kStrip<T>; ++j) {
+    delta[j] = static_cast<T>(mean[j]);
+    square[j] = static_cast<T>(sum[j]);
+  }
+}
+
+// y = (x - shift) * a + b.
+template <class T, int NV, bool kTail>
+static inline void scale_rows(const T* x, T* y, std::int64_t rows, std::int64_t stride,
+                              std::int64_t tail, const Vec<T>* shift, const Vec<T>* a,
+                              const Vec<T>* b) {
+  for (std::int64_t r = 0; r < rows; ++r) {
+    auto s = load_strip<T, NV, kTail>(x + r * stride, tail);
+#pragma GCC unroll 4
+    for (int k = 0; k < NV; ++k) s.v[k] = fma(s.v[k] - shift[k], a[k], b[k]);
+    store_strip(y + r * stride, s, tail);
+  }
 }
 
 }  // namespace pfn::PFN_ISA

@@ -1,12 +1,13 @@
-// Philox4x32-10, the counter-based random generator of Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
-// 1, 2, 3" (SC 2011): ten rounds on a counter of four 32-bit words under a key of two. Integers only, so every ISA, thread
-// count and the reference make the same words.
+// Philox4x32-10, the counter-based random generator of Salmon, Moraes, Dror and Shaw, "Parallel
+// random numbers: as easy as 1, 2, 3" (SC 2011): ten rounds on a counter of four 32-bit words under
+// a key of two. Integers only, so every ISA, thread count and the reference make the same words.
 #pragma once
 #include "kernels/transpose.hpp"
 
 namespace pfn::PFN_ISA {
 
-// Each 64-bit lane runs one counter; a state word is the low half of its lane, the high halves may hold anything.
+// Each 64-bit lane runs one counter; a state word is the low half of its lane, the high halves may
+// hold anything.
 using VecU64 = Vec<std::uint64_t>;
 
 // Product of the low 32 bits of each lane.
@@ -57,7 +58,8 @@ static inline void philox_words(const PhiloxKey& key, std::uint64_t block, std::
     k1 += 0xBB67AE85u;
   }
   const VecU64 low = zero + 0xffffffffu;
-  store_interleaved(word, (c0 & low) | (c1 << 32), (c2 & low) | (c3 << 32), LanesUpTo<static_cast<int>(kLanes<std::uint64_t>)>::type{});
+  store_interleaved(word, (c0 & low) | (c1 << 32), (c2 & low) | (c3 << 32),
+                    LanesUpTo<static_cast<int>(kLanes<std::uint64_t>)>::type{});
 }
 
 }  // namespace pfn::PFN_ISA

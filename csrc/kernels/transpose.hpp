@@ -1,5 +1,5 @@
-// Transposes a square of vectors in registers by swapping off-diagonal blocks of 1, 2, 4 ... lanes (Eklundh, IEEE Trans. Computers
-// C-21 (1972) 801).
+// Transposes a square of vectors in registers by swapping off-diagonal blocks of 1, 2, 4 ... lanes
+// (Eklundh, IEEE Trans. Computers C-21 (1972) 801).
 #pragma once
 #include "kernels/vec.hpp"
 
@@ -29,7 +29,8 @@ static inline void transpose(Vec<T>* v) {
   if constexpr (kHalf < L) {
 #pragma GCC unroll 16
     for (int i = 0; i < L; ++i)
-      if ((i & kHalf) == 0) swap_blocks<T, kHalf>(v[i], v[i + kHalf], typename LanesUpTo<L>::type{});
+      if ((i & kHalf) == 0)
+        swap_blocks<T, kHalf>(v[i], v[i + kHalf], typename LanesUpTo<L>::type{});
     transpose<T, 2 * kHalf>(v);
   }
 }

@@ -1,13 +1,15 @@
 // exp, expm1, log, tanh and sigmoid of a vector of floats or doubles, one text for every ISA.
 //
-// Formulas (after J.-M. Muller, "Elementary Functions", ch. 5 and 11, and P. Tang, ACM TOMS 15 (1989) 144):
-//   exp(x) = 2^n * exp(r), n = round(x / ln 2), r = x - n * ln 2 taken in two parts, exp(r) = 1 + r + r^2 * P(r);
-//   expm1(x) = 2^n * (r + r^2 * P(r)) + (2^n - 1);
-//   log(x) = k * ln 2 + log(1 + f), s = f / (2 + f), log(1 + f) = 2 * s + s^3 * L(s^2).
-// The polynomials are interpolations at Chebyshev nodes. n comes from adding 1.5 * 2^(mantissa bits): that rounds to an
-// integer and leaves it in the low bits; it needs the compiler to keep the order of sums, as every file here does.
-// Max error (float32; float64): exp 1.1; 1.2 ULP, expm1_nonpositive 1.7; 2 ULP, log 1.2; 1.2 ULP, tanh 1.7; 3 ULP, sigmoid 2.5; 3 ULP,
-// subnormal results included. NaN gives NaN.
+// Formulas (after J.-M. Muller, "Elementary Functions", ch. 5 and 11, and P. Tang, ACM TOMS 15
+// (1989) 144):
+//   exp(x) = 2^n * exp(r), n = round(x / ln 2), r = x - n * ln 2 taken in two parts, exp(r) = 1 + r
+//   + r^2 * P(r); expm1(x) = 2^n * (r + r^2 * P(r)) + (2^n - 1); log(x) = k * ln 2 + log(1 + f), s
+//   = f / (2 + f), log(1 + f) = 2 * s + s^3 * L(s^2).
+// The polynomials are interpolations at Chebyshev nodes. n comes from adding 1.5 * 2^(mantissa
+// bits): that rounds to an integer and leaves it in the low bits; it needs the compiler to keep the
+// order of sums, as every file here does. Max error (float32; float64): exp 1.1; 1.2 ULP,
+// expm1_nonpositive 1.7; 2 ULP, log 1.2; 1.2 ULP, tanh 1.7; 3 ULP, sigmoid 2.5; 3 ULP, subnormal
+// results included. NaN gives NaN.
 #pragma once
 #include "kernels/vec.hpp"
 #if defined(PFN_ISA_AVX512)
@@ -72,7 +74,8 @@ static inline Vec<T> power_of_two(IntVec<T> n) {
   return (Vec<T>)((n + FloatBits<T>::bias) << FloatBits<T>::mantissa);
 }
 
-// p * 2^n for any n down to twice the smallest exponent: rounded once into the subnormals, inf on overflow.
+// p * 2^n for any n down to twice the smallest exponent: rounded once into the subnormals, inf on
+// overflow.
 template <class T>
 static inline Vec<T> scale_by_power(Vec<T> p, Vec<T> n) {
 #if defined(PFN_ISA_AVX512)
@@ -175,7 +178,8 @@ static inline VecD log_polynomial(VecD z) {
 template <class T>
 static inline Vec<T> vlog(Vec<T> x) {
   using Int = IntOf<T>;
-  constexpr Int one_half_root = sizeof(T) == 4 ? Int(0x3f3504f3) : static_cast<Int>(0x3fe6a09e667f3bcd);
+  constexpr Int one_half_root =
+      sizeof(T) == 4 ? Int(0x3f3504f3) : static_cast<Int>(0x3fe6a09e667f3bcd);
   constexpr T smallest = sizeof(T) == 4 ? T(1.17549435e-38) : T(2.2250738585072014e-308);
   const Vec<T> lift = splat(static_cast<T>(Int(1) << FloatBits<T>::mantissa));
   const auto subnormal = x < smallest;
@@ -196,7 +200,8 @@ static inline Vec<T> vlog(Vec<T> x) {
   return x < T(0) ? splat(kNaN<T>) : y;
 }
 
-// 1 / (1 + e) with e = exp(-|x|), or e / (1 + e) for negative x: nothing overflows, and tiny results keep their digits.
+// 1 / (1 + e) with e = exp(-|x|), or e / (1 + e) for negative x: nothing overflows, and tiny
+// results keep their digits.
 template <class T>
 static inline Vec<T> vsigmoid(Vec<T> x) {
   const Vec<T> e = vexp<T>((Vec<T>)((IntVec<T>)x | kSignBit<T>));

@@ -90,14 +90,14 @@ class Model:
         shape = (input_shape,) if isinstance(input_shape, int) else tuple(int(d) for d in input_shape)
         self.declared = self._declare(shape)
         self.input_shape = shape
-        self._arrays = self._allocate({k: p.shape for k, p in self.declared.items()})
+        self._arrays = self.allocate({k: p.shape for k, p in self.declared.items()})
         for position, (name, parameter) in enumerate(self.declared.items()):
             rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, position])))
             self._arrays[name][...] = initializers.draw(parameter.init, rng, parameter.shape)
         self._plan = None
         return self
 
-    def _allocate(self, shapes: Mapping[str, Shape]) -> dict[str, Array]:
+    def allocate(self, shapes: Mapping[str, Shape]) -> dict[str, Array]:
         """Return zeroed arrays that are views of one block, each aligned to a cache line."""
         item = self.dtype.itemsize
         sizes = {k: -(-math.prod(s) * item // _ALIGN) * _ALIGN for k, s in shapes.items()}

@@ -224,7 +224,7 @@ _LECUN = "LeCun, Bottou, Orr, Mueller 1998, Efficient BackProp"
 _SLOPE = {"negative_slope": 0.3}
 _ALPHA = {"alpha": 0.7}
 
-_add("add", add, _add_bound, ("a", "b"), "elementary", 1, backward={"a": "y", "b": "y"})
+_add("add", add, _add_bound, ("a", "b"), "elementary", 1, backward={"a": "dy", "b": "dy"})
 _add("relu_forward", relu_forward, _exact, ("x",), _RELU, 1, backward={"x": "relu_backward.dx"})
 _add("relu_backward", relu_backward, _exact, ("dy", "y"), _RELU, 1)
 _add(

@@ -70,7 +70,7 @@ def interpret(
                         "which is neither given nor computed before it"
                     )
             arguments = [None if name is None else computed[name] for name in node.inputs]
-            fields = _hyper_of(node, hyper)
+            fields = hyper_of(node, hyper)
             results = known[node.op].reference(*arguments, **node.attrs, **fields)
             for name, result in zip(node.outputs, results, strict=True):
                 is_float = name not in graph.values or graph.values[name].dtype == "T"
@@ -78,7 +78,7 @@ def interpret(
     return computed
 
 
-def _hyper_of(node: Node, hyper: Array | None) -> dict[str, float]:
+def hyper_of(node: Node, hyper: Array | None) -> dict[str, float]:
     """Return the hyper fields that the node's op reads, from the row of its group."""
     parameters = inspect.signature(specs()[node.op].reference).parameters.values()
     fields = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]

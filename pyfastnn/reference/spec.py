@@ -130,8 +130,9 @@ class OpSpec:
     cost : callable
         ``cost(itemsize, **sizes) -> Cost``.
     backward : mapping of str to str
-        Differentiable input -> ``op.output`` that is its gradient; empty if the op is not
-        differentiated. The node that a rule of `pyfastnn.graph.gradients` adds must be this one.
+        Differentiable input -> ``op.output`` that is its gradient, or ``dy`` where the upstream
+        gradient passes unchanged; empty if the op is not differentiated. The node that a rule of
+        `pyfastnn.graph.gradients` adds must be this one.
     source : str
         Where the formula comes from.
     """

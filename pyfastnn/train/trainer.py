@@ -317,20 +317,18 @@ class Trainer:
         arrays = self._step_arrays(rows, targets, np.empty(1))
         return compiled.train.trace("train", len(rows), arrays, hyper=hyper, threads=self.threads)
 
-    def compare(self, X: Any, y: Any, *, tolerance: float = 1e-4) -> Difference | None:
-        """Hold one training step against the NumPy reference in float64; the weights are left as they were.
+    def compare(self, X: Any, y: Any) -> Difference | None:
+        """Hold one training step against the NumPy reference, node by node; the weights are left as they were.
 
         Parameters
         ----------
         X, y : array_like
             Rows and targets of one batch.
-        tolerance : float, default 1e-4
-            Largest difference relative to the largest magnitude of a value.
 
         Returns
         -------
         Difference or None
-            The first value that differs, or None.
+            The first value outside the computed bound of its op, or None.
         """
         from pyfastnn.backends.compare import compare
 
@@ -341,7 +339,7 @@ class Trainer:
         hyper = hyper_rows(self.optimizer, self.step_count + 1, 1, self.seed)
         arrays = {**state, **self.model.folded(), **self._step_arrays(rows, targets, np.empty(1))}
         try:
-            return compare(compiled.train, "train", len(rows), arrays, hyper=hyper, tolerance=tolerance)
+            return compare(compiled.train, "train", len(rows), arrays, hyper=hyper)
         finally:
             for name, array in kept.items():
                 state[name][...] = array
@@ -375,6 +373,14 @@ class Trainer:
 
     # Within
 
+    def make_slots(self) -> dict[str, Array]:
+        """Allocate the optimizer's arrays unless they exist, and return them."""
+        wanted = slot_shapes(self.model, self.optimizer)
+        if list(self.slots) != list(wanted):
+            self.slots = self.model.allocate(wanted)
+            self._compiled = None
+        return self.slots
+
     def _prepare(self, X: Any, y: Any) -> tuple[Array, Array]:
         """Check training data, and build what is missing: arrays, classes, preprocessing, slots."""
         model = self.model
@@ -395,8 +401,7 @@ class Trainer:
             model.refresh()
         if not model.built:
             model.build(shape, seed=self.seed)
-        if not self.slots and self.optimizer.slots:
-            self.slots = model._allocate(slot_shapes(model, self.optimizer))
+        self.make_slots()
         return rows, targets
 
     def _outputs(self, input_shape: tuple[int, ...]) -> int:

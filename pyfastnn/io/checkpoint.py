@@ -1,0 +1,115 @@
+"""Checkpoints: a model file with everything a bit-exact continuation of its training needs."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyfastnn.io import safetensors
+from pyfastnn.io.model_file import from_file, parse_json, to_file
+from pyfastnn.io.safetensors import ModelFileError
+from pyfastnn.nn import losses
+from pyfastnn.optim.optimizer import from_config
+
+if TYPE_CHECKING:
+    from pyfastnn.train.trainer import Trainer
+
+# Prefixes of the tensors beside those of the model; no layer name holds a slash.
+_SLOT = "optimizer/"
+_HISTORY = "history/"
+
+
+def save(trainer: Trainer, path: str | Path) -> None:
+    """Write a checkpoint; the file is replaced as a whole or not at all.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Its model must be built.
+    path : path
+        The file.
+
+    Raises
+    ------
+    RuntimeError
+        If the model is not built.
+    """
+    tensors, metadata = to_file(trainer.model)
+    tensors.update({_SLOT + name: array for name, array in trainer.slots.items()})
+    for column in trainer.history.columns:
+        tensors[_HISTORY + column] = np.array([row.get(column, math.nan) for row in trainer.history.rows])
+    first = trainer._first_loss
+    settings = {
+        "loss": trainer.loss.kind,
+        "optimizer": trainer.optimizer.kind,
+        "optimizer_settings": trainer.optimizer.config(),
+        "seed": trainer.seed,
+        "guard": trainer.guard,
+        "epoch": trainer.epoch,
+        "step_count": trainer.step_count,
+        "first_loss": first if math.isfinite(first) else None,
+    }
+    safetensors.write(path, tensors, {**metadata, "format": "pyfastnn checkpoint", "trainer": json.dumps(settings)})
+
+
+def load(path: str | Path) -> Trainer:
+    """Read a checkpoint.
+
+    Parameters
+    ----------
+    path : path
+        A file written by ``trainer.checkpoint``.
+
+    Returns
+    -------
+    Trainer
+        ``fit`` with the same arguments continues bit for bit.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is damaged, is no checkpoint, or was written by a later version.
+    """
+    from pyfastnn.train.trainer import Trainer
+
+    tensors, metadata = safetensors.read(path)
+    if "trainer" not in metadata:
+        raise ModelFileError("the file is a model without training state; pyfastnn.load reads it")
+    model = from_file(tensors, metadata)
+    settings = parse_json(metadata, "trainer")
+    try:
+        trainer = Trainer(
+            model,
+            losses.get(settings["loss"]),
+            from_config(settings["optimizer"], settings["optimizer_settings"]),
+            seed=settings["seed"],
+            guard=settings["guard"],
+        )
+        trainer.epoch = _count(settings, "epoch")
+        trainer.step_count = _count(settings, "step_count")
+        trainer._first_loss = math.nan if settings["first_loss"] is None else float(settings["first_loss"])
+        wanted = trainer.make_slots()
+        for name, array in wanted.items():
+            given = tensors[_SLOT + name]
+            if given.shape != array.shape or given.dtype != array.dtype:
+                raise ValueError(f"{name!r} has shape {given.shape}, expected {array.shape}")
+            array[...] = given
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelFileError(f"the checkpoint does not describe a training run: {error}") from None
+    columns = {k.removeprefix(_HISTORY): v for k, v in tensors.items() if k.startswith(_HISTORY)}
+    epochs = max((len(v) for v in columns.values()), default=0)
+    for i in range(epochs):
+        row = {k: float(v[i]) for k, v in columns.items() if i < len(v) and not math.isnan(v[i])}
+        trainer.history.rows.append(row)
+    return trainer
+
+
+def _count(settings: dict[str, Any], key: str) -> int:
+    value = settings[key]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
+        raise ValueError(f"{key} is {value!r}")
+    return value

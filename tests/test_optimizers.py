@@ -1,0 +1,134 @@
+"""Update rules against closed forms, and over several steps against the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pyfastnn import functional as F
+from pyfastnn.reference import specs
+from pyfastnn.testing import DTYPES, assert_within, rng_of
+
+STATES = {"sgd_step": 0, "momentum_step": 1, "nesterov_step": 1, "adam_step": 2, "adamw_step": 2}
+SETTINGS = [
+    ("sgd_step", {}),
+    ("sgd_step", {"weight_decay": 0.1}),
+    ("momentum_step", {}),
+    ("momentum_step", {"momentum": 0.5, "weight_decay": 0.1}),
+    ("nesterov_step", {}),
+    ("nesterov_step", {"momentum": 0.5, "weight_decay": 0.1}),
+    ("adam_step", {}),
+    ("adam_step", {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3, "weight_decay": 0.1}),
+    ("adamw_step", {}),
+    ("adamw_step", {"beta1": 0.5, "beta2": 0.9, "eps": 1e-3, "weight_decay": 0.1}),
+]
+RATES = (0.1, 0.02, 0.3, 0.0, 0.05)
+
+
+def defaults(rule: str) -> dict[str, float]:
+    found = {"learning_rate": 1e-3, "weight_decay": 0.01 if rule == "adamw_step" else 0.0}
+    if rule in ("momentum_step", "nesterov_step"):
+        found["momentum"] = 0.9
+    if STATES[rule] == 2:
+        found |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    return found
+
+
+def gradients(dtype: str, size: int, step: int) -> np.ndarray:
+    """Return gradients of ordinary size, with zeros, tiny and large ones among them."""
+    g = rng_of("gradients", size, step).standard_normal(size)
+    g[::7] = 0
+    g[1::11] *= 1e-6
+    g[2::13] *= 1e5
+    return g.astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("size", [1, 17, 301])
+@pytest.mark.parametrize(("rule", "settings"), SETTINGS, ids=[f"{r}-{'_'.join(s) or 'defaults'}" for r, s in SETTINGS])
+def test_steps_with_changing_rate(rule, settings, size, dtype):
+    """Five steps from the kernel's own state: each within the bound of the reference."""
+    function = getattr(F, rule)
+    p = rng_of(rule, size).standard_normal(size).astype(dtype)
+    states = [np.zeros(size, dtype) for _ in range(STATES[rule])]
+    for step, rate in enumerate(RATES, 1):
+        dp = gradients(dtype, size, step)
+        names = ["p", "dp", *(["velocity"] if len(states) == 1 else ["m", "v"][: len(states)])]
+        inputs = dict(zip(names, [p.copy(), dp, *(s.copy() for s in states)], strict=True))
+        hyper = {**defaults(rule), **settings, "learning_rate": rate}
+        keywords = dict(settings, learning_rate=rate)
+        if len(states) == 2:
+            keywords["step"] = step
+            hyper["correction1"] = 1 - hyper["beta1"] ** step
+            hyper["correction2"] = 1 - hyper["beta2"] ** step
+        assert function(p, dp, *states, **keywords) is None
+        spec = specs()[rule]
+        wide = {k: a.astype(np.longdouble) for k, a in inputs.items()}
+        wanted = spec.reference(**wide, **hyper)
+        bounds = spec.error_bound(inputs, {}, hyper, dtype)
+        for got, want, bound in zip([p, *states], wanted, bounds, strict=True):
+            assert_within(got, want.astype(np.longdouble), bound, f"{rule} step {step}")
+
+
+@pytest.mark.parametrize("rule", ["adam_step", "adamw_step"])
+def test_first_adam_step_is_the_rate_times_the_sign(rule):
+    dp = np.array([3.0, -1e-3, 1e3, -2.0])
+    p, m, v = np.zeros(4), np.zeros(4), np.zeros(4)
+    getattr(F, rule)(p, dp, m, v, step=1, learning_rate=0.1)
+    np.testing.assert_allclose(p, -0.1 * np.sign(dp), rtol=2e-5)
+
+
+@pytest.mark.parametrize("rule", ["adam_step", "adamw_step"])
+def test_eps_stands_outside_the_root(rule):
+    """With a gradient far below eps the first step is learning_rate * g / eps; inside the root it would be its square root."""
+    p, m, v = np.zeros(1), np.zeros(1), np.zeros(1)
+    getattr(F, rule)(p, np.array([1e-12]), m, v, step=1, learning_rate=1.0, eps=1e-8)
+    assert p[0] == pytest.approx(-1e-12 / (1e-12 + 1e-8), rel=1e-12)
+
+
+def test_adam_with_a_constant_gradient_moves_by_the_rate_every_step():
+    p, m, v = np.zeros(3), np.zeros(3), np.zeros(3)
+    dp = np.array([1.0, -5.0, 0.25])
+    for step in range(1, 51):
+        F.adam_step(p, dp, m, v, step=step, learning_rate=0.01, eps=0.0)
+        np.testing.assert_allclose(p, -0.01 * step * np.sign(dp), rtol=1e-12)
+
+
+def test_adamw_decays_decoupled():
+    """Without a gradient the parameters shrink by (1 - rate * decay) each step; coupled decay would move by the rate."""
+    p, m, v = np.ones(2), np.zeros(2), np.zeros(2)
+    for step in range(1, 11):
+        F.adamw_step(p, np.zeros(2), m, v, step=step, learning_rate=0.1, weight_decay=0.5)
+    np.testing.assert_allclose(p, 0.95**10, rtol=1e-14)
+    q, m, v = np.ones(2), np.zeros(2), np.zeros(2)
+    F.adam_step(q, np.zeros(2), m, v, step=1, learning_rate=0.1, weight_decay=0.5)
+    np.testing.assert_allclose(q, 0.9, rtol=1e-7)
+
+
+def test_sgd_with_decay_is_geometric():
+    p = np.ones(3)
+    for _ in range(20):
+        F.sgd_step(p, np.zeros(3), learning_rate=0.1, weight_decay=0.5)
+    np.testing.assert_allclose(p, 0.95**20, rtol=1e-13)
+
+
+def test_momentum_with_a_constant_gradient_sums_a_geometric_series():
+    rate, mu, steps = 0.1, 0.5, 12
+    p, velocity = np.zeros(1), np.zeros(1)
+    q, other = np.zeros(1), np.zeros(1)
+    for _ in range(steps):
+        F.momentum_step(p, np.ones(1), velocity, learning_rate=rate, momentum=mu)
+        F.nesterov_step(q, np.ones(1), other, learning_rate=rate, momentum=mu)
+    sums = [(1 - mu ** (k + 1)) / (1 - mu) for k in range(steps)]
+    np.testing.assert_allclose(velocity, sums[-1], rtol=1e-14)
+    np.testing.assert_allclose(p, -rate * sum(sums), rtol=1e-14)
+    np.testing.assert_allclose(other, sums[-1], rtol=1e-14)
+    np.testing.assert_allclose(q, -rate * sum(1 + mu * s for s in sums), rtol=1e-14)
+
+
+def test_rate_changes_do_not_rescale_the_velocity():
+    """The rate is applied to the velocity, not folded into it: a new rate counts for the whole sum at once."""
+    p, velocity = np.zeros(1), np.zeros(1)
+    F.momentum_step(p, np.ones(1), velocity, learning_rate=1.0, momentum=0.9)
+    F.momentum_step(p, np.zeros(1), velocity, learning_rate=0.1, momentum=0.9)
+    np.testing.assert_allclose(p, -1.0 - 0.1 * 0.9, rtol=1e-15)

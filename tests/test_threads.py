@@ -1,0 +1,159 @@
+"""The number of threads changes no bit, and forked children are not left waiting."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from pyfastnn import _core
+from pyfastnn.reference import Sample, specs
+from pyfastnn.testing import DTYPES, assert_same_bits, make_call, op_table, rng_of, run, samples_of
+
+OPS = list(op_table())
+THREADS = (2, 7)
+
+# Shapes beyond the microbenchmarks' where these would be too small or too large to test threads with.
+EXTRA = {
+    "linear_forward": [{"n": 517, "i": 300, "o": 130}, {"n": 70, "i": 1500, "o": 700}],
+    "linear_dx": [{"n": 517, "i": 300, "o": 130}, {"n": 70, "i": 700, "o": 1500}],
+    "linear_dw": [{"n": 517, "i": 300, "o": 130}, {"n": 1500, "i": 200, "o": 70}],
+    "linear_db": [{"n": 3000, "i": 1, "o": 517}],
+    "softmax_cross_entropy": [{"n": 5003, "c": 10}, {"n": 1001, "c": 77}],
+    "gather_rows": [{"m": 300, "n": 517, "f": 1031}],
+    "gather_labels": [{"m": 1000, "n": 100003}],
+}
+ELEMENTWISE = [{"size": 300007}]
+NORM = [{"n": 1031, "c": 130}, {"n": 5003, "c": 33}]
+
+
+@pytest.fixture(autouse=True)
+def restore_threads():
+    before = _core.num_threads()
+    yield
+    _core.set_num_threads(before)
+
+
+def big_samples(op: str, dtype: str) -> list[Sample]:
+    spec = specs()[op]
+    shapes = EXTRA.get(op) or (NORM if "c" in spec.bench[0] else ELEMENTWISE)
+    return [spec.case(rng_of(op, dtype, "threads"), dtype, **sizes) for sizes in shapes]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("op", OPS)
+def test_same_bits_for_any_number_of_threads(op, dtype):
+    for sample in [*big_samples(op, dtype), *samples_of(op, dtype).values()]:
+        _core.set_num_threads(1)
+        want = run(make_call(op, sample, dtype))
+        for threads in THREADS:
+            _core.set_num_threads(threads)
+            got = run(make_call(op, sample, dtype))
+            for k, (a, b) in enumerate(zip(got, want, strict=True)):
+                assert_same_bits(a, b, f"{op} {sample.label} output {k} with {threads} threads")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+@pytest.mark.parametrize("op", OPS)
+def test_large_calls_use_threads(op):
+    """A fresh process has more threads after a large call; otherwise the test above proves nothing."""
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import test_threads as t\n"
+        "from pyfastnn import _core\n"
+        "_core.set_num_threads(3)\n"
+        "calls = [t.make_call(sys.argv[2], s, 'float32') for s in t.big_samples(sys.argv[2], 'float32')]\n"
+        "before = len(os.listdir('/proc/self/task'))\n"
+        "for call in calls: t.run(call)\n"
+        "print(len(os.listdir('/proc/self/task')) - before)"
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "3"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, os.path.dirname(__file__), op],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        check=True,
+    )
+    assert int(ran.stdout) >= 1
+
+
+def test_threads_are_set_and_read():
+    for n in (1, 2, 5):
+        _core.set_num_threads(n)
+        assert _core.num_threads() == n
+    with pytest.raises(ValueError, match="-1"):
+        _core.set_num_threads(-1)
+
+
+FORK = r"""
+import os, signal, sys
+import numpy as np
+from pyfastnn import _core
+
+rng = np.random.default_rng(0)
+x, w = rng.standard_normal((300, 400)), rng.standard_normal((400, 500))
+_core.set_num_threads(4)
+want = _core.call("linear_forward", (x, w, None))[0]
+for attempt in range(5):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        got = _core.call("linear_forward", (x, w, None))[0]
+        grand = os.fork()
+        if grand == 0:
+            signal.alarm(10)
+            again = _core.call("linear_forward", (x, w, None))[0]
+            os._exit(0 if again.tobytes() == want.tobytes() else 4)
+        same = os.waitstatus_to_exitcode(os.waitpid(grand, 0)[1]) == 0
+        os._exit(0 if same and got.tobytes() == want.tobytes() else 3)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status != 0:
+        sys.exit(f"child {attempt} ended with {status}")
+    if _core.call("linear_forward", (x, w, None))[0].tobytes() != want.tobytes():
+        sys.exit("the parent computes something else after the fork")
+print("forked")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_fork_after_a_parallel_region():
+    """Child and grandchild compute the same bits within seconds, and the parent goes on."""
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout.strip()) == (0, "forked"), ran.stderr[-2000:]
+
+
+def test_python_threads_share_nothing():
+    """Eight Python threads that call at once get what one gets alone."""
+    op = "linear_forward"
+    sample = specs()[op].case(rng_of("shared"), "float32", n=120, i=300, o=130)
+    labels = np.arange(120) % 130
+    want = run(make_call(op, sample, "float32"))[0]
+    want_loss = _core.call("softmax_cross_entropy", (want, labels))
+    wrong: list[str] = []
+
+    def work() -> None:
+        for _ in range(30):
+            got = run(make_call(op, sample, "float32"))[0]
+            loss = _core.call("softmax_cross_entropy", (got, labels))
+            if got.tobytes() != want.tobytes() or loss[2].tobytes() != want_loss[2].tobytes():
+                wrong.append("bits differ")
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+    assert not any(worker.is_alive() for worker in workers)
+    assert wrong == []
