@@ -8,10 +8,11 @@ import pytest
 from pyfastnn import _core
 from pyfastnn.testing import DTYPES, assert_same_bits, rng_of
 
-# (rows, in, out): narrow and wide outputs, tails, one block of k and several, packed and unpacked weights.
+# (rows, in, out): narrow and wide outputs, tails, one block of k and several, packed weights or not.
 SIZES = (
-    (7, 3, 1), (13, 64, 10), (33, 784, 10), (29, 500, 50), (25, 129, 16), (17, 130, 17), (9, 77, 33),
-    (31, 1024, 64), (10, 1025, 65), (200, 1100, 37), (193, 1030, 1031), (50, 3072, 50), (300, 65, 257),
+    (7, 3, 1), (13, 64, 10), (33, 784, 10), (29, 500, 50), (25, 129, 16), (17, 130, 17),
+    (9, 77, 33), (31, 1024, 64), (10, 1025, 65), (200, 1100, 37), (193, 1030, 1031),
+    (50, 3072, 50), (300, 65, 257),
 )  # fmt: skip
 
 
@@ -27,7 +28,9 @@ def check_rows(sizes: tuple[int, int, int], dtype: str) -> None:
         one = slice(row, row + 1)
         what = f"n{n}_i{i}_o{o} {dtype} row {row}"
         assert_same_bits(_core.call("linear_forward", (x[one], w, b))[0], y[one], f"y {what}")
-        assert_same_bits(_core.call("linear_forward", (x[one], w, None))[0], plain[one], f"no bias {what}")
+        assert_same_bits(
+            _core.call("linear_forward", (x[one], w, None))[0], plain[one], f"no bias {what}"
+        )
         assert_same_bits(_core.call("linear_dx", (dy[one], w))[0], dx[one], f"dx {what}")
     for first, last in ((0, 2), (1, 6), (n // 3, n // 3 + 5), (n // 2, n)):
         part, what = slice(first, last), f"n{n}_i{i}_o{o} {dtype} rows {first}:{last}"
@@ -50,10 +53,22 @@ def test_prediction_layers_work_row_by_row(dtype):
     var = rng.uniform(0.5, 2, 37).astype(dtype)
     calls = {
         op: lambda x, op=op: _core.call(op, (x,))[0]
-        for op in ("relu_forward", "leaky_relu_forward", "elu_forward", "sigmoid_forward", "tanh_forward")
+        for op in (
+            "relu_forward",
+            "leaky_relu_forward",
+            "elu_forward",
+            "sigmoid_forward",
+            "tanh_forward",
+        )
     }
-    calls["batch_norm_predict"] = lambda x: _core.call("batch_norm_predict", (x, gamma, beta, mean, var))[0]
+    calls["batch_norm_predict"] = lambda x: _core.call(
+        "batch_norm_predict", (x, gamma, beta, mean, var)
+    )[0]
     for op, call in calls.items():
         whole = call(x)
         for row in range(len(x)):
-            assert_same_bits(call(np.ascontiguousarray(x[row : row + 1])), whole[row : row + 1], f"{op} row {row}")
+            assert_same_bits(
+                call(np.ascontiguousarray(x[row : row + 1])),
+                whole[row : row + 1],
+                f"{op} row {row}",
+            )

@@ -1,4 +1,4 @@
-"""Every compiled instruction set: forced by PYFASTNN_ISA, it runs, and the whole table is right on it."""
+"""Every compiled instruction set, forced by PYFASTNN_ISA, runs and is right on the whole table."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def test_rows_have_the_same_bits_in_every_batch_on(isa):
 
 
 def test_without_force_the_best_is_taken():
-    ran = python("from pyfastnn import _core; print(_core.active_isa(), _core.detected_isa())", None)
+    ran = python(
+        "from pyfastnn import _core; print(_core.active_isa(), _core.detected_isa())", None
+    )
     assert ran.returncode == 0, ran.stderr
     active, detected = ran.stdout.split()
     assert active == detected

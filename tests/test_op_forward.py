@@ -1,6 +1,6 @@
-"""Every kernel of the table against the reference in a wider float type, within the bound computed from the data.
+"""Every kernel of the table against the reference in a wider float type.
 
-Outputs are filled with NaN before the call, so an element that is not written shows.
+The bound is computed from the data. Outputs are filled with NaN before the call, so an element that is not written shows.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ ULP_LIMITS = {"sigmoid_forward": 3, "tanh_forward": 2, "elu_forward": 2}
 
 @pytest.mark.parametrize("op", ULP_LIMITS)
 def test_float32_activation_on_every_exponent(op):
-    """200,000 bit patterns spread over all float32 numbers, subnormal ones included, within the promised ULP."""
+    """200,000 bit patterns over all float32 numbers, subnormal ones included."""
     bits = rng_of(op).integers(0, 2**32, 200_000, dtype=np.uint32)
     x = bits.view(np.float32)
     x = x[~np.isnan(x)]
@@ -95,7 +95,7 @@ def test_float32_activation_on_every_exponent(op):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_batch_norm_statistics_keep_accuracy_under_an_offset(dtype):
-    """Mean 1e4, standard deviation 1: the relative error of the variance is at most 1e-5 in float32."""
+    """Mean 1e4, deviation 1: the relative error of the variance is at most 1e-5 in float32."""
     rng = rng_of("offset", dtype)
     x = (1e4 + rng.standard_normal((4096, 37))).astype(dtype)
     c = np.zeros(37, dtype)

@@ -45,7 +45,9 @@ def gradients(dtype: str, size: int, step: int) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [1, 17, 301])
-@pytest.mark.parametrize(("rule", "settings"), SETTINGS, ids=[f"{r}-{'_'.join(s) or 'defaults'}" for r, s in SETTINGS])
+@pytest.mark.parametrize(
+    ("rule", "settings"), SETTINGS, ids=[f"{r}-{'_'.join(s) or 'defaults'}" for r, s in SETTINGS]
+)
 def test_steps_with_changing_rate(rule, settings, size, dtype):
     """Five steps from the kernel's own state: each within the bound of the reference."""
     function = getattr(F, rule)
@@ -80,7 +82,7 @@ def test_first_adam_step_is_the_rate_times_the_sign(rule):
 
 @pytest.mark.parametrize("rule", ["adam_step", "adamw_step"])
 def test_eps_stands_outside_the_root(rule):
-    """With a gradient far below eps the first step is learning_rate * g / eps; inside the root it would be its square root."""
+    """A gradient far below eps moves by rate * g / eps; inside the root it would be sqrt(eps)."""
     p, m, v = np.zeros(1), np.zeros(1), np.zeros(1)
     getattr(F, rule)(p, np.array([1e-12]), m, v, step=1, learning_rate=1.0, eps=1e-8)
     assert p[0] == pytest.approx(-1e-12 / (1e-12 + 1e-8), rel=1e-12)
@@ -95,7 +97,7 @@ def test_adam_with_a_constant_gradient_moves_by_the_rate_every_step():
 
 
 def test_adamw_decays_decoupled():
-    """Without a gradient the parameters shrink by (1 - rate * decay) each step; coupled decay would move by the rate."""
+    """Without a gradient p shrinks by 1 - rate * decay; coupled decay would move by the rate."""
     p, m, v = np.ones(2), np.zeros(2), np.zeros(2)
     for step in range(1, 11):
         F.adamw_step(p, np.zeros(2), m, v, step=step, learning_rate=0.1, weight_decay=0.5)
@@ -127,7 +129,7 @@ def test_momentum_with_a_constant_gradient_sums_a_geometric_series():
 
 
 def test_rate_changes_do_not_rescale_the_velocity():
-    """The rate is applied to the velocity, not folded into it: a new rate counts for the whole sum at once."""
+    """The rate is applied to the velocity, not folded in: a new rate counts for the whole sum."""
     p, velocity = np.zeros(1), np.zeros(1)
     F.momentum_step(p, np.ones(1), velocity, learning_rate=1.0, momentum=0.9)
     F.momentum_step(p, np.zeros(1), velocity, learning_rate=0.1, momentum=0.9)

@@ -1,4 +1,4 @@
-"""The random generator against the known answers of its authors, and dropout masks as statistics."""
+"""The random generator against its authors' known answers, and dropout masks as statistics."""
 
 from __future__ import annotations
 
@@ -11,9 +11,21 @@ from pyfastnn.reference.philox import element_words, philox4x32
 
 # Random123, tests/kat_vectors: counter, key, result of philox4x32 with 10 rounds.
 KNOWN = [
-    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
-    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+    (
+        "00000000 00000000 00000000 00000000",
+        "00000000 00000000",
+        "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+    ),
+    (
+        "ffffffff ffffffff ffffffff ffffffff",
+        "ffffffff ffffffff",
+        "408f276d 41c83b0e a20bc7c6 6d5451fd",
+    ),
+    (
+        "243f6a88 85a308d3 13198a2e 03707344",
+        "a4093822 299f31d0",
+        "d16cfe09 94fdcceb 5001e420 24126ea1",
+    ),
 ]
 
 
@@ -37,7 +49,9 @@ def scalar_philox(counter: list[int], key: list[int]) -> list[int]:
     return c
 
 
-@pytest.mark.parametrize(("seed", "node", "step"), [(0, 0, 0), (2**53 - 1, 3, 2**32 + 5), (12345678901, 2**32 - 1, 7)])
+@pytest.mark.parametrize(
+    ("seed", "node", "step"), [(0, 0, 0), (2**53 - 1, 3, 2**32 + 5), (12345678901, 2**32 - 1, 7)]
+)
 def test_kernel_uses_the_word_of_each_element(seed, node, step):
     """Masks of the kernel at several p, against words made one by one."""
     n = 77
@@ -76,7 +90,12 @@ def test_each_number_gives_another_mask():
 
 
 def test_both_float_types_have_the_same_mask():
-    masks = [_core.call("dropout_forward", (np.ones(501, d),), None, (0.3, 2), (0.0,) * 8 + (4.0, 9.0))[1] for d in ("f4", "f8")]
+    masks = [
+        _core.call("dropout_forward", (np.ones(501, d),), None, (0.3, 2), (0.0,) * 8 + (4.0, 9.0))[
+            1
+        ]
+        for d in ("f4", "f8")
+    ]
     assert masks[0].tobytes() == masks[1].tobytes()
 
 

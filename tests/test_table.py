@@ -1,4 +1,4 @@
-"""The table, the specs, the functional API and the gradient rules know the same ops and say the same of them."""
+"""The table, the specs, the functional API and the gradient rules know the same ops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from pyfastnn.reference import HYPER_FIELDS, specs
 from pyfastnn.testing import op_table, rng_of, samples_of
 
 OPS = sorted(op_table())
-
 
 
 def function_name(op: str) -> str:
@@ -74,7 +73,7 @@ def test_reference_returns_the_outputs_of_the_table(op):
 
 @pytest.mark.parametrize("op", OPS)
 def test_bounds_are_small_numbers(op):
-    """Finite and not negative wherever the result is finite; all but empty results of some sample are judged sharply."""
+    """Not negative wherever the result is finite, and for some sample sharp."""
     spec, sharpest = specs()[op], np.inf
     for sample in samples_of(op, "float32").values():
         wanted = spec.evaluate(sample, "float32")
@@ -140,7 +139,11 @@ def test_reference_imports_numpy_and_the_graph_only():
             for name in names:
                 own = name.startswith(("pyfastnn.reference", "pyfastnn.graph"))
                 root = name.split(".")[0]
-                allowed = own or root == "numpy" or (root != "pyfastnn" and root in sys.stdlib_module_names)
+                allowed = (
+                    own
+                    or root == "numpy"
+                    or (root != "pyfastnn" and root in sys.stdlib_module_names)
+                )
                 assert allowed, f"{file.name} imports {name}"
 
 

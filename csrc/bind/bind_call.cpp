@@ -152,12 +152,22 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::objec
   char* workspace = local.reserve(stride * threads);
   double cost = 0;
   for (int p = 0; p < op.phases; ++p) cost += op.phase[p].cost;
+  struct Context {
+    const OpCall& op;
+    const Kernel& entry;
+    char* workspace;
+    std::int64_t stride;
+  } context{op, entry, workspace, stride};
+  const auto body = [](void* c, Team& team) {
+    const auto* with = static_cast<const Context*>(c);
+    run_call(with->op, with->entry, team, with->workspace, with->stride);
+  };
   if (cost >= kReleaseCost) {
     // Safe: `inputs` and `result` keep every array alive, and nothing below touches a Python object.
     py::gil_scoped_release release;
-    run_call(op, entry, threads, workspace, stride);
+    with_team(threads, body, &context);
   } else {
-    run_call(op, entry, threads, workspace, stride);
+    with_team(threads, body, &context);
   }
   return result;
 }

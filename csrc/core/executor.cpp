@@ -78,6 +78,64 @@ void set_pointers(const Plan& plan, const StepList& list, Prepared& prepared, st
   }
 }
 
+// The loop over steps: inside it nothing is allocated, checked or decided but when to stop.
+struct Loop {
+  Plan& plan;
+  StepList& list;
+  const RunRequest& request;
+  std::int64_t steps, tail_rows, local_stride;
+  RunResult result;
+
+  void run(Team& team);
+};
+
+void Loop::run(Team& team) {
+  double limit = request.limit;
+  Clock::time_point next_poll = Clock::now() + kPollEvery;
+  for (std::int64_t k = 0; k < steps; ++k) {
+    const bool is_tail = k + 1 == steps && tail_rows != list.full.rows;
+    Prepared& prepared = is_tail ? list.tail : list.full;
+    set_pointers(plan, list, prepared, k, request.batch, k > 0 && !is_tail);
+    const double* hyper =
+        request.hyper == nullptr
+            ? nullptr
+            : request.hyper + (request.hyper_steps == 1 ? 0 : k) * request.hyper_groups * kHyperFields;
+    for (std::size_t s = 0; s < list.steps.size(); ++s) {
+      OpCall& call = prepared.calls[s];
+      const Step& step = list.steps[s];
+      call.scratch = plan.shared.data();
+      if (hyper != nullptr) call.hyper = hyper + step.group * kHyperFields;
+      const bool timed = request.step_ns != nullptr || request.hook != nullptr;
+      const std::int64_t start = timed ? now_ns() : 0;
+      run_call(call, kernel(step.op, plan.options().float_type), team, plan.local.data(), local_stride);
+      if (!timed) continue;
+      const std::int64_t spent = now_ns() - start;
+      if (request.step_ns != nullptr) request.step_ns[s] += spent;
+      if (request.hook != nullptr) request.hook->after(s, call, spent);
+    }
+    result.steps = k + 1;
+    if (request.watch >= 0) {
+      const double seen = static_cast<const double*>(plan.value(request.watch).data)[k];
+      if (!std::isfinite(seen)) {
+        result.reason = StopReason::nonfinite;
+        break;
+      }
+      if (k == 0 && request.limit_factor > 0) limit = request.limit_factor * seen;
+      if (seen > limit) {
+        result.reason = StopReason::limit;
+        break;
+      }
+    }
+    if (request.poll != nullptr && Clock::now() >= next_poll) {
+      if (!request.poll->keep_going(result.steps)) {
+        result.reason = StopReason::interrupted;
+        break;
+      }
+      next_poll = Clock::now() + kPollEvery;
+    }
+  }
+}
+
 }  // namespace
 
 const char* stop_name(StopReason reason) {
@@ -123,52 +181,12 @@ RunResult run(Plan& plan, StepList& list, const RunRequest& request) {
   plan.local.reserve(sizes.local * request.threads);
   if (plan.options().poison) std::memset(plan.scratch().data(), 0xff, static_cast<std::size_t>(plan.scratch().bytes()));
 
-  RunResult result;
-  double limit = request.limit;
-  Clock::time_point next_poll = Clock::now() + kPollEvery;
-  for (std::int64_t k = 0; k < steps; ++k) {
-    const bool is_tail = k + 1 == steps && tail_rows != list.full.rows;
-    Prepared& prepared = is_tail ? list.tail : list.full;
-    set_pointers(plan, list, prepared, k, request.batch, k > 0 && !is_tail);
-    const double* hyper =
-        request.hyper == nullptr
-            ? nullptr
-            : request.hyper + (request.hyper_steps == 1 ? 0 : k) * request.hyper_groups * kHyperFields;
-    for (std::size_t s = 0; s < list.steps.size(); ++s) {
-      OpCall& call = prepared.calls[s];
-      const Step& step = list.steps[s];
-      call.scratch = plan.shared.data();
-      if (hyper != nullptr) call.hyper = hyper + step.group * kHyperFields;
-      const bool timed = request.step_ns != nullptr || request.hook != nullptr;
-      const std::int64_t start = timed ? now_ns() : 0;
-      run_call(call, kernel(step.op, plan.options().float_type), request.threads, plan.local.data(), sizes.local);
-      if (!timed) continue;
-      const std::int64_t spent = now_ns() - start;
-      if (request.step_ns != nullptr) request.step_ns[s] += spent;
-      if (request.hook != nullptr) request.hook->after(s, call, spent);
-    }
-    result.steps = k + 1;
-    if (request.watch >= 0) {
-      const double seen = static_cast<const double*>(plan.value(request.watch).data)[k];
-      if (!std::isfinite(seen)) {
-        result.reason = StopReason::nonfinite;
-        break;
-      }
-      if (k == 0 && request.limit_factor > 0) limit = request.limit_factor * seen;
-      if (seen > limit) {
-        result.reason = StopReason::limit;
-        break;
-      }
-    }
-    if (request.poll != nullptr && Clock::now() >= next_poll) {
-      if (!request.poll->keep_going(result.steps)) {
-        result.reason = StopReason::interrupted;
-        break;
-      }
-      next_poll = Clock::now() + kPollEvery;
-    }
-  }
-  return result;
+  bool shared_work = false;
+  for (const Prepared* prepared : {&list.full, &list.tail})
+    for (const OpCall& call : prepared->calls) shared_work = shared_work || worth_threads(call);
+  Loop loop{plan, list, request, steps, tail_rows, sizes.local, RunResult()};
+  with_team(shared_work ? request.threads : 1, [](void* context, Team& team) { static_cast<Loop*>(context)->run(team); }, &loop);
+  return loop.result;
 }
 
 }  // namespace pfn

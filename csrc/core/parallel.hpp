@@ -1,6 +1,9 @@
-// Threads: how many, and a loop over pieces of a range. The only door to OpenMP.
+// Threads: how many, and a team that shares phases of work. The only door to OpenMP.
 #pragma once
+#include <atomic>
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <string>
 
 namespace pfn {
@@ -9,9 +12,51 @@ int num_threads();            // as set, else OpenMP's default (OMP_NUM_THREADS,
 void set_num_threads(int n);  // n >= 1; 0 returns to OpenMP's default
 std::string openmp_runtime();
 
-// Runs body(context, begin, end, thread) over [0, extent) cut at multiples of grain, on at most `threads` threads. Which piece
-// a thread gets depends on the team's size, so bodies must give the same bits however the range is cut.
+// Does [begin, end) of a phase on one thread; must give the same bits however the range is cut.
 using RangeBody = void (*)(void* context, std::int64_t begin, std::int64_t end, int thread);
-void parallel_for(int threads, std::int64_t extent, std::int64_t grain, RangeBody body, void* context);
+
+// The threads of one parallel region. The first one, the leader, runs the program and hands out phases; the others wait for
+// them, spinning briefly, then asleep. A phase is cut into pieces that are claimed one by one, each thread its own share first and
+// then what is left of the others': it ends when all pieces are done, whether or not every thread woke up in time. When a core is taken by another
+// process and a piece is stuck on it, the leader works alone for a while.
+class Team {
+ public:
+  explicit Team(int size) : size_(size) {}
+
+  // Leader only. Cuts [0, extent) at multiples of grain; returns when all of it is done.
+  void run(std::int64_t extent, std::int64_t grain, RangeBody body, void* context);
+
+  int size() const { return size_; }
+  void work(int thread);  // the others' loop
+  void dismiss();         // leader only: ends that loop
+
+ private:
+  static constexpr std::int64_t kMaxPieces = 64;
+
+  void claim_pieces(std::uint64_t epoch, int thread);
+  bool alone() const;
+  void wait_done();
+
+  // A phase is published as a sequence lock: odd while it is written. A thread that wakes late reads a whole phase or reads again,
+  // and finds every piece of a past one claimed.
+  std::atomic<std::uint64_t> epoch_{0};
+  std::atomic<std::int64_t> extent_{0}, grain_{1}, pieces_{0};
+  std::atomic<RangeBody> body_{nullptr};
+  std::atomic<void*> context_{nullptr};
+  std::atomic<std::uint64_t> claimed_[kMaxPieces] = {};  // the last epoch in which the piece was claimed
+  alignas(64) std::atomic<std::int64_t> done_{0};
+
+  alignas(64) std::atomic<int> sleepers_{0};
+  std::atomic<bool> dismissed_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+
+  int size_;
+  std::int64_t alone_until_ = 0, alone_for_ = 0;  // nanoseconds
+};
+
+// Calls body(context, team) on the calling thread, inside a region of at most `threads` threads; serially after a fork.
+using LeaderBody = void (*)(void* context, Team& team);
+void with_team(int threads, LeaderBody body, void* context);
 
 }  // namespace pfn

@@ -2,12 +2,10 @@
 
 #include <atomic>
 
-#include "core/parallel.hpp"
-
 namespace pfn {
 namespace {
 
-std::atomic<double> g_parallel_cost{20000.0};
+std::atomic<double> g_parallel_cost{8000.0};
 
 struct PhaseContext {
   const OpCall* call;
@@ -35,13 +33,13 @@ bool worth_threads(const OpCall& call) {
   return false;
 }
 
-void run_call(const OpCall& call, const Kernel& kernel, int threads, char* local, std::int64_t local_stride) {
+void run_call(const OpCall& call, const Kernel& kernel, Team& team, char* local, std::int64_t local_stride) {
   for (int p = 0; p < call.phases; ++p) {
     const Phase& phase = call.phase[p];
     if (phase.extent <= 0) continue;
-    if (threads > 1 && phase_worth_threads(phase)) {
+    if (team.size() > 1 && phase_worth_threads(phase)) {
       PhaseContext context{&call, &kernel, p, local, local_stride};
-      parallel_for(threads, phase.extent, phase.grain, run_piece, &context);
+      team.run(phase.extent, phase.grain, run_piece, &context);
     } else {
       kernel.run(call, p, 0, phase.extent, local);
     }

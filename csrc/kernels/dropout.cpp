@@ -1,12 +1,12 @@
-// Inverted dropout (Srivastava et al., JMLR 15 (2014) 1929). Elementwise; the first output may be
-// the first input.
+// Inverted dropout (Srivastava et al., JMLR 15 (2014) 1929). Elementwise over any shape; the first
+// output may be the memory of the first input.
 //
 //   forward   mask = word >= p * 2^32,  y = mask ? x * (1 / (1 - p)) : 0
 //   backward  dx = mask ? dy * (1 / (1 - p)) : 0
 //
 // `word` of element e (flat index) is word e % 4 of Philox4x32-10 with key (seed low, seed high)
-// and counter (e / 4 low, e / 4 high, node, step low). The factor is made in double and rounded
-// once. p = 0 copies. A dropped NaN gives 0.
+// and counter (e / 4 low, e / 4 high, node, step low). The factor is made in double and rounded once.
+// p = 0 copies. A dropped NaN gives 0, a kept one stays. Max error: one rounding.
 #include "kernels/kernel.hpp"
 #include "kernels/philox.hpp"
 #include "kernels/vec_math.hpp"

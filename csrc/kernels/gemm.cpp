@@ -49,8 +49,6 @@ static void prepare(OpCall& call, GemmLayout layout, std::int64_t m, std::int64_
     call.phase[0] = Phase{all.count * plan.blocks, 1, 0.03 * moves};
     call.phases = 2;
     call.scratch_bytes = k * all.padded() * item;
-  } else if (plan.path == GemmPath::rows) {
-    call.local_bytes = plan.kc * kRowVectors * kLanes<T> * item;
   } else if (plan.path == GemmPath::dot && n > 1) {
     const double moves = static_cast<double>(k) * static_cast<double>(n);
     call.phase[0] = Phase{div_up(k, kLanes<T>), 8, 0.2 * moves};
@@ -214,7 +212,7 @@ static void run(const OpCall& call, const Gemm<T>& g, int phase, std::int64_t be
   }
   if (plan.path == GemmPath::rows) {
     for (std::int64_t block = 0; block < plan.blocks; ++block)
-      multiply_rows(g, block * plan.kc, x.terms(block), m0, m1, static_cast<T*>(local));
+      multiply_rows(g, block * plan.kc, x.terms(block), m0, m1);
     return;
   }
   const Panels<T> panels(n0, n1 - n0);

@@ -17,7 +17,7 @@ constexpr int kDotColumns = 5;
 #else
 constexpr int kDotColumns = 2;
 #endif
-constexpr int kDotRows = 4;
+constexpr int kDotRows = 4;    // 8 for a single column, whose tile is short
 
 // Lane i of the result is the sum of the lanes of v[i].
 template <class T, int dist = 1>
@@ -42,6 +42,7 @@ static void dot_tile(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb
                      std::int64_t ldc) {
   constexpr int lanes = static_cast<int>(kLanes<T>);
   constexpr int count = MR * NC;
+  constexpr int quad = NC < 4 ? NC : 4;  // sums lie as rows of up to 4, then the fifth column: C's rows are vectors of 4
   Vec<T> acc[count];
 #pragma GCC unroll 32
   for (int i = 0; i < count; ++i) acc[i] = splat(T(0));
@@ -72,14 +73,18 @@ static void dot_tile(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb
   for (int first = 0; first < count; first += lanes) {
     Vec<T> v[kLanes<T>];
 #pragma GCC unroll 16
-    for (int i = 0; i < lanes; ++i) v[i] = first + i < count ? acc[first + i < count ? first + i : 0] : splat(T(0));
+    for (int s = 0; s < lanes; ++s) {
+      const int at = first + s;
+      const int i = at < MR * quad ? at / quad : at - MR * quad;
+      const int j = at < MR * quad ? at % quad : quad;
+      v[s] = at < count ? acc[at < count ? i * NC + j : 0] : splat(T(0));
+    }
     store<T>(sums + first, add_lanes<T>(v));
   }
-  // One by one: a vector load across two stores would wait for both to reach the cache.
 #pragma GCC unroll 8
   for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < NC; ++j) c[i * ldc + j] = sums[i * NC + j] + bias[j];
+    for (int j = 0; j < NC; ++j) c[i * ldc + j] = sums[j < quad ? i * quad + j : MR * quad + i] + bias[j];
 }
 
 template <class T, int MR>
@@ -94,7 +99,8 @@ static inline DotFn<T> dot_tile_of(std::int64_t columns) {
 }
 template <class T>
 static inline DotFn<T> find_dot_tile(std::int64_t rows, std::int64_t columns) {
-  return rows == 4   ? dot_tile_of<T, 4>(columns)
+  return rows == 8   ? dot_tile<T, 8, 1>
+         : rows == 4 ? dot_tile_of<T, 4>(columns)
          : rows == 3 ? dot_tile_of<T, 3>(columns)
          : rows == 2 ? dot_tile_of<T, 2>(columns)
                      : dot_tile_of<T, 1>(columns);
@@ -113,8 +119,9 @@ static void multiply_dot(const Gemm<T>& g, const T* bt, std::int64_t m0, std::in
   const std::int64_t low = g.n / groups;
   const std::int64_t higher = g.n - low * groups;  // so many groups have one column more
   const T no_bias[kDotColumns] = {};
-  for (std::int64_t i = m0; i < m1; i += kDotRows) {
-    const std::int64_t rows = smaller(kDotRows, m1 - i);
+  std::int64_t rows;
+  for (std::int64_t i = m0; i < m1; i += rows) {
+    rows = g.n == 1 && m1 - i >= 8 ? 8 : smaller(kDotRows, m1 - i);
     std::int64_t j = 0;
     for (std::int64_t group = 0; group < groups; ++group) {
       const std::int64_t columns = low + (group < higher);

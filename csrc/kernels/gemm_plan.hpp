@@ -89,6 +89,8 @@ static inline double vectors_of(std::int64_t n) {
 // Whether tn should have rows in the lanes: compares the multiply-adds a row of k costs, idle lanes included.
 template <class T>
 static inline bool rows_in_lanes(std::int64_t m, std::int64_t n) {
+  // Every tile of columns reads A's lines again, a page apart each: too much for the others' short tiles.
+  if (!kMasksTail && n > 12) return false;
   const double columns_in_lanes = static_cast<double>(m) * vectors_of<T>(n);
   const double rows = static_cast<double>(div_up(m, kLanes<T>)) * static_cast<double>(n);
   return rows * 1.05 < columns_in_lanes;
@@ -101,7 +103,7 @@ static inline bool dot_in_lanes(std::int64_t n, std::int64_t k) {
   constexpr std::int64_t lanes = kLanes<T>;
   if (2 * n > (kMasksTail ? 3 * lanes : lanes)) return false;
   const double idle = 1 - static_cast<double>(n) / (static_cast<double>(lanes) * vectors_of<T>(n));
-  return (idle > 0.3 && k >= 8 * lanes) || (idle > 0.4 && k >= 2 * lanes);
+  return (idle > 0.15 && k >= 8 * lanes) || (idle > 0.4 && k >= 2 * lanes);
 }
 
 template <class T>

@@ -101,20 +101,9 @@ static inline RowsFn<T> rows_tile_of(std::int64_t columns) {
   return fn[columns - 1];
 }
 
-// to[k][v] = a[k][v], nv vectors, the last with `count` lanes and zeros.
+// Rows [m0, m1) of C = A.T @ B, all columns, one block of k.
 template <class T>
-static void copy_lanes(const T* a, std::int64_t lda, std::int64_t kc, std::int64_t nv, std::int64_t count, T* to) {
-  for (std::int64_t k = 0; k < kc; ++k, a += lda, to += nv * kLanes<T>) {
-    if (nv == 2) store<T>(to, load<T>(a));
-    store<T>(to + (nv - 1) * kLanes<T>, load_partial(a + (nv - 1) * kLanes<T>, count));
-  }
-}
-
-// Rows [m0, m1) of C = A.T @ B, all columns, one block of k. local: kc rows of kRowVectors vectors; with more than two groups
-// of columns the lanes' part of A is copied there, since its rows often lie a multiple of the page apart.
-template <class T>
-static void multiply_rows(const Gemm<T>& g, std::int64_t k0, std::int64_t kc, std::int64_t m0, std::int64_t m1,
-                          T* local) {
+static void multiply_rows(const Gemm<T>& g, std::int64_t k0, std::int64_t kc, std::int64_t m0, std::int64_t m1) {
   constexpr std::int64_t lanes = kLanes<T>;
   constexpr std::int64_t step = kRowVectors * lanes;
   constexpr std::int64_t most = kMaxColumns * kGroups;
@@ -123,13 +112,7 @@ static void multiply_rows(const Gemm<T>& g, std::int64_t k0, std::int64_t kc, st
   for (std::int64_t i = m0; i < m1; i += step) {
     const std::int64_t rows = smaller(step, m1 - i);
     const std::int64_t nv = div_up(rows, lanes);
-    const T* a = g.a + k0 * g.m + i;
-    std::int64_t lda = g.m;
-    if (g.n > 2 * kMaxColumns) {
-      copy_lanes(a, g.m, kc, nv, rows - (nv - 1) * lanes, local);
-      a = local;
-      lda = nv * lanes;
-    }
+    const T* const a = g.a + k0 * g.m + i;
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
       const std::int64_t first = g.n * chunk / chunks;
       const std::int64_t columns = g.n * (chunk + 1) / chunks - first;
@@ -140,7 +123,7 @@ static void multiply_rows(const Gemm<T>& g, std::int64_t k0, std::int64_t kc, st
       for (std::int64_t group = 0; group < groups; ++group) {
         const std::int64_t nc = low + (group < higher);
         const RowsFn<T> fn = nv == 2 ? rows_tile_of<T, 2>(nc) : rows_tile_of<T, 1>(nc);
-        fn(a, lda, g.b + k0 * g.n + first + j, g.n, kc, rows - (nv - 1) * lanes, acc + j * nv * lanes);
+        fn(a, g.m, g.b + k0 * g.n + first + j, g.n, kc, rows - (nv - 1) * lanes, acc + j * nv * lanes);
         j += nc;
       }
       for (std::int64_t v = 0; v < nv; ++v)

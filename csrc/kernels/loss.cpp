@@ -18,8 +18,8 @@
 
 namespace pfn::PFN_ISA {
 
-constexpr std::int64_t kBlock =
-    4096;  // elements of one partial sum of mean_squared_error and l2_penalty
+// Elements of one partial sum of mean_squared_error and l2_penalty.
+constexpr std::int64_t kBlock = 4096;
 
 template <class T>
 static void softmax_cross_entropy_prepare(OpCall& call) {

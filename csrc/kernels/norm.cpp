@@ -286,30 +286,6 @@ struct BackwardStrips {  // all of it, strip by strip
 };
 }  // namespace
 
-// dgamma and dbeta of the columns [begin, end) from the sums of the blocks.
-template <class T>
-static inline void combine_gradients(const OpCall& call, std::int64_t begin, std::int64_t end) {
-  const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols(),
-                     per_block = block_rows<T>(cols);
-  const T* partial = static_cast<const T*>(call.scratch);
-  const T* rstd = call.in[4].as<const T>();
-  for (std::int64_t j0 = begin; j0 < end; j0 += kStrip<T>) {
-    const std::int64_t width = smaller(kStrip<T>, end - j0);
-    double dy[kStrip<T>] = {}, product[kStrip<T>] = {};
-    for (std::int64_t b = 0; b * per_block < rows; ++b) {
-      const T* block = partial + 2 * b * cols + j0;
-      for (std::int64_t j = 0; j < width; ++j) {
-        dy[j] += static_cast<double>(block[j]);
-        product[j] += static_cast<double>(block[cols + j]);
-      }
-    }
-    for (std::int64_t j = 0; j < width; ++j) {
-      call.out[1].as<T>()[j0 + j] = static_cast<T>(product[j] * static_cast<double>(rstd[j0 + j]));
-      call.out[2].as<T>()[j0 + j] = static_cast<T>(dy[j]);
-    }
-  }
-}
-
 template <class T>
 static void batch_norm_backward_prepare(OpCall& call) {
   batch_norm_phases<T>(call, call.in[0], 0.35);

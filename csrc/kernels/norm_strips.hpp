@@ -123,8 +123,7 @@ static inline void batch_norm_phases(OpCall& call, const View& x, double ns_each
   call.scratch_bytes = (2 * blocks + 3) * cols * static_cast<std::int64_t>(sizeof(T));
 }
 
-// Mean of x - shift (delta) and sum of squared differences from it (square) over `rows` rows from x
-// on.
+// Mean of x - shift (delta) and sum of squared differences from it (square) over `rows` rows.
 template <class T, int NV, bool kTail>
 static inline void strip_statistics(const T* x, std::int64_t rows, std::int64_t stride,
                                     std::int64_t tail, const Vec<T>* shift, Vec<T>* delta,
@@ -186,6 +185,30 @@ static inline void scale_rows(const T* x, T* y, std::int64_t rows, std::int64_t 
 #pragma GCC unroll 4
     for (int k = 0; k < NV; ++k) s.v[k] = fma(s.v[k] - shift[k], a[k], b[k]);
     store_strip(y + r * stride, s, tail);
+  }
+}
+
+// dgamma and dbeta of the columns [begin, end) from the sums of the blocks.
+template <class T>
+static inline void combine_gradients(const OpCall& call, std::int64_t begin, std::int64_t end) {
+  const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols(),
+                     per_block = block_rows<T>(cols);
+  const T* partial = static_cast<const T*>(call.scratch);
+  const T* rstd = call.in[4].as<const T>();
+  for (std::int64_t j0 = begin; j0 < end; j0 += kStrip<T>) {
+    const std::int64_t width = smaller(kStrip<T>, end - j0);
+    double dy[kStrip<T>] = {}, product[kStrip<T>] = {};
+    for (std::int64_t b = 0; b * per_block < rows; ++b) {
+      const T* block = partial + 2 * b * cols + j0;
+      for (std::int64_t j = 0; j < width; ++j) {
+        dy[j] += static_cast<double>(block[j]);
+        product[j] += static_cast<double>(block[cols + j]);
+      }
+    }
+    for (std::int64_t j = 0; j < width; ++j) {
+      call.out[1].as<T>()[j0 + j] = static_cast<T>(product[j] * static_cast<double>(rstd[j0 + j]));
+      call.out[2].as<T>()[j0 + j] = static_cast<T>(dy[j]);
+    }
   }
 }
 

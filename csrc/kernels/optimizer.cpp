@@ -39,7 +39,6 @@ static inline Vec<T> decayed(Vec<T> g, Vec<T> p, Vec<T> wd) {
   return kDecay ? fma(wd, p, g) : g;
 }
 
-// step(k, p, g, state...) makes the new values of `count` elements from element k on.
 template <class T, bool kDecay>
 static inline void sgd_loop(const OpCall& call, std::int64_t begin, std::int64_t end) {
   constexpr std::int64_t L = kLanes<T>;

@@ -25,7 +25,6 @@ struct FloatBits<float> {
   using Int = std::int32_t;
   static constexpr int mantissa = 23;
   static constexpr Int bias = 127;
-  static constexpr Int exponent_mask = 0x7f800000;
   static constexpr float magic = 12582912.0f;
   static constexpr Int magic_bits = 0x4b400000;
 };
@@ -34,7 +33,6 @@ struct FloatBits<double> {
   using Int = std::int64_t;
   static constexpr int mantissa = 52;
   static constexpr Int bias = 1023;
-  static constexpr Int exponent_mask = 0x7ff0000000000000;
   static constexpr double magic = 6755399441055744.0;
   static constexpr Int magic_bits = 0x4338000000000000;
 };

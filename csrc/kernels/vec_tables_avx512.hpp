@@ -16,6 +16,24 @@ alignas(64) static constexpr float kExpTable[16] = {
     1.29683959f, 1.35425556f, 1.41421354f, 1.47682619f, 1.54221082f, 1.61049032f,
     1.68179286f, 1.75625217f, 1.8340081f,  1.91520655f};
 
+// What the table lost in rounding.
+alignas(64) static constexpr float kExpTableLow[16] = {0.0f,
+                                                       4.83347016e-08f,
+                                                       -1.30775399e-08f,
+                                                       5.38622231e-08f,
+                                                       3.79763527e-08f,
+                                                       4.4968381e-08f,
+                                                       -4.01899953e-08f,
+                                                       -1.01233493e-08f,
+                                                       2.4203235e-08f,
+                                                       -4.50089885e-08f,
+                                                       8.07090483e-09f,
+                                                       9.83621717e-09f,
+                                                       -2.47553267e-08f,
+                                                       -9.23577037e-09f,
+                                                       -1.1239278e-08f,
+                                                       9.84532811e-09f};
+
 static inline VecF exp_by_table(VecF x) {
   const VecF magic = splat(786432.0f);  // 1.5 * 2^19: the last bit of a sum is 1/16
   const VecF bounded = vmin(splat(89.0f), vmax(splat(-104.0f), x));
@@ -24,8 +42,9 @@ static inline VecF exp_by_table(VecF x) {
   const VecF r = fma(n, splat(0.00021219444f), fma(n, splat(-0.693359375f), bounded));
   const VecF q = fma(r * r, fma(r, splat(0.166669652f), splat(0.500009954f)), r);
   const VecF t = (VecF)_mm512_permutexvar_ps((__m512i)u, _mm512_load_ps(kExpTable));
-  return (VecF)_mm512_scalef_ps((__m512)fma(t, q, t),
-                                (__m512)n);  // scalef rounds n down to a whole number
+  const VecF low = (VecF)_mm512_permutexvar_ps((__m512i)u, _mm512_load_ps(kExpTableLow));
+  // scalef rounds n down to a whole number.
+  return (VecF)_mm512_scalef_ps((__m512)(fma(t, q, low) + t), (__m512)n);
 }
 
 alignas(64) static constexpr float kTanhCentre[32] = {

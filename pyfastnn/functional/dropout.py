@@ -70,9 +70,9 @@ def dropout(
     >>> from pyfastnn import functional as F
     >>> y, mask = F.dropout(np.ones(8), 0.5, seed=0)
     >>> mask
-    array([0, 1, 1, 1, 1, 1, 0, 1], dtype=uint8)
+    array([0, 1, 1, 1, 1, 0, 1, 0], dtype=uint8)
     >>> y
-    array([0., 2., 2., 2., 2., 2., 0., 2.])
+    array([0., 2., 2., 2., 2., 0., 2., 0.])
     """
     if not 0 <= p < 1:
         raise out_of_range("dropout", "p", p, "0 <= p < 1")

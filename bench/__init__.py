@@ -1,0 +1,1 @@
+"""Benchmarks against peers: ``python -m bench gemm step op --against numpy torch``."""

@@ -1,0 +1,157 @@
+"""Benchmarks that need nothing but NumPy: ``pyfastnn bench op|gemm|step``.
+
+Every result is checked before it is timed. The comparison with other libraries stands in the repository: ``python -m bench``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyfastnn.bench.race import Result
+    from pyfastnn.bench.timing import Case, Subject
+
+BENCHMARKS = ("gemm", "op", "step")
+VARIANTS = {"gemm": ("",), "op": ("",), "step": ("", "fit")}
+DEFAULT_SAMPLE_MS = {"gemm": 12.0, "op": 6.0, "step": 60.0}
+
+
+def subject(bench: str, case: Case, variant: str) -> Subject:
+    """Make ours for a case of a benchmark; the variant ``"fit"`` of ``"step"`` is `Trainer.fit`."""
+    made: Subject = benchmark(bench).subject(case, variant)
+    return made
+
+
+def benchmark(name: str) -> Any:
+    """Return the module of a benchmark."""
+    return import_module(f"pyfastnn.bench.{name}")
+
+
+def set_threads(threads: int) -> None:
+    """Fix the number of threads of ours."""
+    from pyfastnn import _core
+
+    _core.set_num_threads(threads)
+
+
+def version() -> str:
+    """Return our version and instruction set."""
+    from pyfastnn import _core
+
+    return f"{_core.__version__} ({_core.active_isa()})"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options all benchmarks share, here and in ``python -m bench``."""
+    parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these: T1, 100x3072x50, NT:64x64x64, relu_forward ...")
+    parser.add_argument("--threads", type=int, default=1, help="threads (default 1)")
+    parser.add_argument("--rounds", type=int, default=15, help="samples of each (default 15)")
+    parser.add_argument("--sample-ms", type=float, help="length of a sample (default 60 for step, 12 for gemm, 6 for op)")
+    parser.add_argument("--json", metavar="FILE", help="write machine, versions, command and results there")
+    parser.add_argument("--breakdown", action="store_true", help="step: also the time of every step of the plan")
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Check the numbers among the options.
+
+    Raises
+    ------
+    ValueError
+        If one is out of range.
+    """
+    for name in ("threads", "rounds"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} is {getattr(options, name)}, expected 1 or more")
+    if options.sample_ms is not None and not options.sample_ms > 0:
+        raise ValueError(f"--sample-ms is {options.sample_ms}, expected a number above 0")
+
+
+def sample_seconds(name: str, options: argparse.Namespace) -> float:
+    """Return the length of a sample of a benchmark."""
+    given: float | None = options.sample_ms
+    return (DEFAULT_SAMPLE_MS[name] if given is None else given) * 1e-3
+
+
+def breakdowns(options: argparse.Namespace) -> str:
+    """Return the breakdown of every task asked for."""
+    from pyfastnn.bench import step, tasks
+    from pyfastnn.bench.breakdown import breakdown
+
+    set_threads(options.threads)
+    parts = []
+    for case in step.cases(options.cases):
+        task = tasks.get(case["task"])
+        parts.append(f"{task.name} {task.title}\n\n{breakdown(task)}")
+    return "\n\n".join(parts)
+
+
+def results_json(
+    name: str, results: Sequence[Result], machine: dict[str, Any], options: argparse.Namespace, **more: Any
+) -> dict[str, Any]:
+    """Return the results of a benchmark as JSON values."""
+    return {
+        "benchmark": name,
+        "machine": machine,
+        "threads": options.threads,
+        "rounds": options.rounds,
+        "sample_seconds": sample_seconds(name, options),
+        "command": sys.argv,
+        **more,
+        "results": [result.json() for result in results],
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``pyfastnn bench``.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments behind ``pyfastnn bench``; those of the process by default.
+
+    Returns
+    -------
+    int
+        0; 1 if a result was wrong, so that it was not timed; 2 on bad arguments.
+    """
+    parser = argparse.ArgumentParser(prog="pyfastnn bench", description="Time pyfastnn on this machine.")
+    parser.add_argument("benchmark", choices=BENCHMARKS, help="op: every kernel; gemm: matrix products; step: training steps")
+    add_options(parser)
+    try:
+        options = parser.parse_args(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+
+    from pyfastnn.bench import machine
+    from pyfastnn.bench.race import race
+    from pyfastnn.bench.table import write_json
+    from pyfastnn.bench.timing import LocalRunner
+
+    name = options.benchmark
+    module = benchmark(name)
+    try:
+        check_options(options)
+        cases = module.cases(options.cases)
+    except ValueError as error:
+        print(f"pyfastnn bench: {error}", file=sys.stderr)
+        return 2
+    set_threads(options.threads)
+    found = machine.describe() | machine.rates()
+    this = sys.modules[__name__]
+    runners = {" ".join(filter(None, ("ours", v))): LocalRunner(this, v) for v in VARIANTS[name]}
+    results = race(
+        name, module, cases, runners, rounds=options.rounds, seconds=sample_seconds(name, options)
+    )
+    print(machine.title(found))
+    print(f"our 256^3 product {found['gemm_gflops']} GF/s on one thread\n")
+    print(module.report(results))
+    if options.breakdown and name == "step":
+        print("\n" + breakdowns(options))
+    if options.json:
+        write_json(options.json, results_json(name, results, found, options))
+    return 1 if any(result.refused for result in results) else 0

@@ -1,0 +1,160 @@
+"""The training tasks: nets, sizes, data, first weights and minibatches, the same for every library.
+
+A step is gather + forward + loss + backward + update on random float32 data in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfastnn._names import unknown
+
+Array = NDArray[Any]
+Layer = tuple[Any, ...]
+
+CLASSES = 10
+CHECK_STEPS = 50
+"""Losses of so many steps are compared before anything is timed."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training task.
+
+    Attributes
+    ----------
+    name, title : str
+        ``"T1"``, and what it is.
+    layers : tuple
+        ``("linear", inputs, outputs)``, ``("relu",)``, ``("tanh",)`` or ``("batch_norm", features)``.
+    batch, rows : int
+        Rows a step, and rows of the data set (a multiple of ``batch``).
+    optimizer : str
+        ``"sgd"``, ``"momentum"`` (0.9) or ``"adam"`` (0.9, 0.999, 1e-8).
+    learning_rate, weight_decay : float
+        The decay applies to the weights of linear layers alone.
+    """
+
+    name: str
+    title: str
+    layers: tuple[Layer, ...]
+    batch: int
+    rows: int
+    optimizer: str
+    learning_rate: float
+    weight_decay: float = 0.0
+
+    @property
+    def features(self) -> int:
+        """Numbers in a row."""
+        return int(self.layers[0][1])
+
+    @property
+    def steps(self) -> int:
+        """Steps an epoch."""
+        return self.rows // self.batch
+
+    @property
+    def tolerance(self) -> float:
+        """Largest relative difference of losses: Adam magnifies rounding where gradients are small."""
+        return 1e-3 if self.optimizer == "adam" else 1e-4
+
+    @property
+    def flop(self) -> float:
+        """Floating point operations of the matrix products of one step."""
+        linear = [(i, o) for kind, i, o in (x for x in self.layers if x[0] == "linear")]
+        products = sum(3 * i * o for i, o in linear) - linear[0][0] * linear[0][1]
+        return 2.0 * self.batch * products
+
+
+def _dense(*sizes: int, activation: str = "relu", norm: bool = False) -> tuple[Layer, ...]:
+    layers: list[Layer] = []
+    for at, (i, o) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        layers.append(("linear", i, o))
+        if at < len(sizes) - 2:
+            layers += ([("batch_norm", o)] if norm else []) + [(activation,)]
+    return tuple(layers)
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("T1", "3072-50-10 ReLU, batch 100, momentum + L2", _dense(3072, 50, CLASSES), 100, 5000, "momentum", 1e-3, 1e-3),
+        Task(
+            "T2",
+            "500-[500 tanh]x10-10, batch 1000, SGD",
+            _dense(*[500] * 11, CLASSES, activation="tanh"),
+            1000,
+            10000,
+            "sgd",
+            1e-2,
+        ),
+        Task(
+            "T3",
+            "784-256-BN-ReLU-128-BN-ReLU-10, batch 128, Adam",
+            _dense(784, 256, 128, CLASSES, norm=True),
+            128,
+            9984,
+            "adam",
+            1e-3,
+        ),
+        Task("T5", "64-32-10 ReLU, batch 32, Adam", _dense(64, 32, CLASSES), 32, 9984, "adam", 1e-3),
+        Task("T6", "784-1024-1024-10 ReLU, batch 256, Adam", _dense(784, 1024, 1024, CLASSES), 256, 9984, "adam", 1e-4),
+    )
+}
+
+
+def get(name: str) -> Task:
+    """Return a task by name.
+
+    Raises
+    ------
+    ValueError
+        If no task has that name.
+    """
+    if name not in TASKS:
+        raise ValueError(unknown("task", name, TASKS))
+    return TASKS[name]
+
+
+def named_layers(task: Task) -> list[tuple[str, Layer]]:
+    """Return the layers with names counted per kind: ``linear_1``, ``relu_1``, ``linear_2``."""
+    seen: dict[str, int] = {}
+    named = []
+    for layer in task.layers:
+        seen[layer[0]] = seen.get(layer[0], 0) + 1
+        named.append((f"{layer[0]}_{seen[layer[0]]}", layer))
+    return named
+
+
+@lru_cache(maxsize=1)
+def data(task: Task) -> tuple[Array, Array, Array]:
+    """Return standard normal rows, labels (int64), and a random order of the rows (int64).
+
+    Step k takes the rows ``order[j * batch : (j + 1) * batch]`` with ``j = k % steps``.
+    """
+    rng = np.random.default_rng(20240001)
+    X = rng.standard_normal((task.rows, task.features), dtype=np.float32)
+    y = rng.integers(0, CLASSES, task.rows)
+    return X, y, rng.permutation(task.rows)
+
+
+def first_weights(task: Task) -> dict[str, Array]:
+    """Return every parameter by name (``"linear_1.w"`` of shape (inputs, outputs), ``"batch_norm_1.gamma"``)."""
+    rng = np.random.default_rng(20240002)
+    gain = 1.0 if ("tanh",) in task.layers else 2.0
+    weights: dict[str, Array] = {}
+    for name, layer in named_layers(task):
+        if layer[0] == "linear":
+            _, i, o = layer
+            weights[f"{name}.w"] = (rng.standard_normal((i, o)) * np.sqrt(gain / i)).astype(np.float32)
+            weights[f"{name}.b"] = np.zeros(o, np.float32)
+        elif layer[0] == "batch_norm":
+            weights[f"{name}.gamma"] = np.ones(layer[1], np.float32)
+            weights[f"{name}.beta"] = np.zeros(layer[1], np.float32)
+    return weights

@@ -1,0 +1,118 @@
+"""Gradient rules judged by central differences in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from pyfastnn.graph import Graph, Node, Value
+from pyfastnn.graph.gradients import RULES
+from pyfastnn.reference import HYPER_FIELDS, Sample, interpret, specs
+from pyfastnn.testing.calls import op_table, rng_of
+from pyfastnn.testing.compare import Array
+
+LOSSES = ("softmax_cross_entropy", "mean_squared_error")
+"""Ops whose gradient is one of their outputs."""
+
+_KINKED = ("relu_forward", "leaky_relu_forward", "elu_forward")
+_STEP = 1e-5
+
+
+def _random_sizes(op: str, rng: np.random.Generator) -> dict[str, int]:
+    """Return small sizes; batch norm has rows enough for statistics that are no accident."""
+    sizes = {}
+    for name in specs()[op].shapes[0]:
+        low = 3 if (op, name) == ("batch_norm_forward", "n") else 1
+        sizes[name] = int(rng.integers(low, 7))
+    return sizes
+
+
+def random_case(op: str, trial: int) -> Sample:
+    """Return a small random float64 sample that keeps away from kinks."""
+    rng = rng_of("gradient", op, trial)
+    sample = specs()[op].case(rng, "float64", **_random_sizes(op, rng))
+    if op in _KINKED:  # central differences need a neighbourhood on one side of the kink
+        x = sample.inputs["x"]
+        assert x is not None
+        sample.inputs["x"] = x + np.where(x > 0, 0.1, -0.1)
+    return sample
+
+
+def differentiate(op: str, sample: Sample, upstream: Array | None) -> dict[str, Array]:
+    """Return the gradients of ``sum(upstream * first output)`` by the op's gradient rule."""
+    schema = op_table()[op]
+    graph = Graph()
+    names = [a["name"] if sample.inputs[a["name"]] is not None else None for a in schema["inputs"]]
+    values: dict[str, Array] = {}
+    for arg in schema["inputs"]:
+        array = sample.inputs[arg["name"]]
+        if array is not None:
+            graph.values[arg["name"]] = Value(arg["name"], array.shape, arg["dtype"], "input")
+            values[arg["name"]] = array
+    outputs = [o["name"] if o["name"] in values else f"out.{o['name']}" for o in schema["outputs"]]
+    attrs = {**schema["attrs"], **sample.attrs}
+    node = Node(op, tuple(names), tuple(outputs), attrs)
+    graph.nodes.append(node)
+    dy: dict[str, str | None] = {outputs[0]: None}
+    if upstream is not None:
+        values["upstream"] = upstream
+        dy = {outputs[0]: "upstream"}
+
+    def emit(
+        op: str,
+        inputs: Sequence[str | None],
+        attrs: Mapping[str, float] | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> tuple[str, ...]:
+        new = tuple(f"{op}.{o['name']}{len(graph.nodes)}" for o in op_table()[op]["outputs"])
+        graph.nodes.append(
+            Node(op, tuple(inputs), new, {**op_table()[op]["attrs"], **(attrs or {})})
+        )
+        return new
+
+    wanted = set(specs()[op].backward)
+    gradients = RULES[op](node, dy, emit, wanted.__contains__)
+    assert set(gradients) == wanted
+    hyper = np.array([[sample.hyper.get(field, 0.0) for field in HYPER_FIELDS]])
+    computed = interpret(graph, values, hyper)
+    return {name: computed[gradient] for name, gradient in gradients.items()}
+
+
+def central_difference(f: Callable[[Array], float], x: Array) -> Array:
+    """Return the gradient of ``f`` at ``x`` from two evaluations per element."""
+    gradient = np.empty_like(x)
+    for index in np.ndindex(x.shape):
+        step = _STEP * max(1.0, abs(x[index]))
+        high, low = x.copy(), x.copy()
+        high[index] += step
+        low[index] -= step
+        gradient[index] = (f(high) - f(low)) / (high[index] - low[index])
+    return gradient
+
+
+def assert_gradients(
+    op: str, sample: Sample, upstream: Array | None, gradients: Mapping[str, Array]
+) -> None:
+    """Assert that gradients agree with central differences to 1e-6 of the largest element.
+
+    Raises
+    ------
+    AssertionError
+        If one does not; names the op and the input.
+    """
+    reference = specs()[op].reference
+    for name, got in gradients.items():
+
+        def objective(x: Array, name: str = name) -> float:
+            inputs = {**sample.inputs, name: x}
+            y = reference(**inputs, **sample.attrs, **sample.hyper)[0]
+            return float((y if upstream is None else y * upstream).sum())
+
+        at = sample.inputs[name]
+        assert at is not None
+        want = central_difference(objective, at)
+        scale = max(1.0, float(np.abs(want).max(initial=0)))
+        assert got.shape == want.shape, f"{op} d{name}"
+        error = float(np.abs(got - want).max(initial=0))
+        assert error <= 1e-6 * scale, f"{op} {sample.label}: d{name} is off by {error}"
