@@ -25,6 +25,8 @@ def as_rows(X: Any, name: str, features: int | None, dtype: np.dtype[Any]) -> Ar
     ValueError
         If it is a single number or one-dimensional, or its rows do not have ``features`` values.
     """
+    if isinstance(X, np.ma.MaskedArray):
+        raise TypeError(f"{name!r} is a masked array, expected a plain one: pass {name}.filled(value)")
     rows = np.asarray(X)
     if rows.dtype not in _READ_AS_THEY_ARE:
         if rows.dtype.kind not in "biuf":
@@ -115,7 +117,11 @@ def _labels(y: Any, name: str) -> Array:
             )
         return whole
     if labels.dtype.kind == "O":
-        labels = labels.astype(str)
+        kinds = {type(label).__name__ for label in labels.tolist()}
+        plain = np.array(labels.tolist()) if len(kinds) == 1 else labels
+        if plain.dtype.kind not in "biuU" or plain.ndim != 1:
+            raise TypeError(f"{name!r} holds labels of type {', '.join(sorted(kinds))}, expected all strings or all whole numbers")
+        return plain
     return labels
 
 

@@ -1,6 +1,7 @@
 """Gradient rules and backward references against central differences in float64.
 
-The upstream gradient is random. The kernels of the backward ops are checked against the same references in test_op_forward.py.
+The upstream gradient is random. The kernels of the backward ops are checked against the same
+references in test_op_forward.py.
 """
 
 from __future__ import annotations

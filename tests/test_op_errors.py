@@ -183,5 +183,5 @@ def test_adam_numbers_out_of_range(function, arguments, message):
 
 
 def test_attribute_that_is_no_number():
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="'negative_slope' is a str"):
         functional.leaky_relu(np.ones(3, np.float32), negative_slope="steep")

@@ -1,6 +1,7 @@
 """Every kernel of the table against the reference in a wider float type.
 
-The bound is computed from the data. Outputs are filled with NaN before the call, so an element that is not written shows.
+The bound is computed from the data. Outputs are filled with NaN before the call, so an element
+that is not written shows.
 """
 
 from __future__ import annotations

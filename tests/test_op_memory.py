@@ -165,6 +165,12 @@ def pairs(op: str):
 
 @pytest.mark.parametrize("op", OPS)
 def test_output_overlapping_an_input_is_refused(op):
+    names = [a["name"] for a in op_table()[op]["inputs"]]
+    updated = {
+        names.index(out["name"]): o
+        for o, out in enumerate(op_table()[op]["outputs"])
+        if out["name"] in names
+    }
     for o, i in pairs(op):
         for shift in (0, 1):
             call = make_call(op, largest(op, "float32"), "float32")
@@ -175,6 +181,8 @@ def test_output_overlapping_an_input_is_refused(op):
             call.inputs[i] = raw[: source.size].reshape(source.shape)
             call.outputs[o] = raw[shift : shift + target.size].reshape(target.shape)
             call.inputs[i][...] = source
+            if i in updated:
+                call.outputs[updated[i]] = call.inputs[i]
             assert_refused(call, f"{op}: .*overlap")
 
 

@@ -53,7 +53,7 @@ def plant(op: str, dtype: str, spoil, expected: int = 1) -> None:
 
 
 def judged(op: str, dtype: str) -> list[Sample]:
-    """Return samples of middle size: bounds of long sums are wider than some errors planted here."""
+    """Return samples of middle size: bounds of long sums let small errors through."""
     return [
         s
         for s in samples_of(op, dtype).values()

@@ -80,6 +80,16 @@ void check_overlap(const OpSchema& schema, const OpCall& call) {
   }
 }
 
+double number(const OpSchema& schema, const std::string& name, py::handle value) {
+  const double result = PyFloat_AsDouble(value.ptr());
+  if (result == -1.0 && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    throw py::type_error(schema.name + ": '" + name + "' is a " +
+                         std::string(py::str(py::type::handle_of(value).attr("__name__"))) + ", expected a number");
+  }
+  return result;
+}
+
 py::tuple call(const std::string& name, const py::tuple& inputs, const py::object& outputs, const py::tuple& attrs,
                const py::object& hyper, const py::object& dtype) {
   const OpSchema& schema = find_schema(name);
@@ -105,7 +115,7 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::objec
     throw py::type_error(schema.name + ": " + std::to_string(attrs.size()) + " attributes, expected at most " +
                          std::to_string(schema.attrs.size()));
   for (std::size_t a = 0; a < schema.attrs.size(); ++a)
-    op.attr[a] = a < attrs.size() ? attrs[a].cast<double>() : schema.attrs[a].second;
+    op.attr[a] = a < attrs.size() ? number(schema, schema.attrs[a].first, attrs[a]) : schema.attrs[a].second;
   double row[kHyperFields] = {};
   if (!schema.hyper.empty()) {
     if (hyper.is_none()) throw py::type_error(schema.name + ": 'hyper' is missing");
@@ -113,7 +123,7 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::objec
     if (fields.size() != kHyperFields)
       throw py::type_error(schema.name + ": 'hyper' has " + std::to_string(fields.size()) + " fields, expected " +
                            std::to_string(static_cast<int>(kHyperFields)));
-    for (std::size_t f = 0; f < kHyperFields; ++f) row[f] = fields[f].cast<double>();
+    for (std::size_t f = 0; f < kHyperFields; ++f) row[f] = number(schema, hyper_name(static_cast<HyperField>(f)), fields[f]);
     op.hyper = row;
   }
 
@@ -125,9 +135,12 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::objec
   for (std::size_t o = 0; o < schema.outputs.size(); ++o) {
     const ArgSchema& arg = schema.outputs[o];
     py::object array;
-    if (given.size() > 0 && !given[o].is_none())
+    if (given.size() > 0 && !given[o].is_none()) {
       array = given[o];
-    else if (arg.alias >= 0)
+      if (arg.alias >= 0 && !array.is(inputs[static_cast<std::size_t>(arg.alias)]))
+        throw std::invalid_argument(schema.name + ": output '" + arg.name + "' is updated in place, expected the array given as input '" +
+                                    arg.name + "'");
+    } else if (arg.alias >= 0)
       array = inputs[static_cast<std::size_t>(arg.alias)];
     else
       array = new_array(op.out[o]);

@@ -281,10 +281,7 @@ class PyPlan {
     if (view.ndim == 0 || view.size() != rows * per_row)
       throw std::invalid_argument("plan: '" + name + "' has shape " + shape_text(view) + ", expected " +
                                   std::to_string(per_row) + (free_rows ? " items in each row" : " items"));
-    value.data = view.data;
-    value.bound_dtype = view.dtype;
-    value.bound_rows = rows;
-    value.bound_items = view.size();
+    plan_.bind(id, view.data, view.dtype, rows, view.size());
     kept_[index] = array;
   }
 

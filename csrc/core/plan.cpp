@@ -192,9 +192,20 @@ void Plan::place(StepList& list) const {
   }
 }
 
-void Plan::prepare(StepList& list, Prepared& prepared, std::int64_t rows) const {
+void Plan::bind(int id, void* data, DType dtype, std::int64_t rows, std::int64_t items) {
+  Value& bound = value(id);
+  if (dtype != bound.bound_dtype || rows != bound.bound_rows) ++version_;
+  bound.data = data;
+  bound.bound_dtype = dtype;
+  bound.bound_rows = rows;
+  bound.bound_items = items;
+}
+
+void Plan::prepare(const StepList& list, Prepared& prepared, std::int64_t rows) const {
+  if (prepared.rows == rows && prepared.version == version_) return;
   prepared.calls.resize(list.steps.size());
   prepared.rows = rows;
+  prepared.version = version_;
   char* base = scratch_.data();
   for (std::size_t s = 0; s < list.steps.size(); ++s) {
     const Step& step = list.steps[s];

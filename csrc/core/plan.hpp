@@ -51,6 +51,7 @@ struct PointerSlot {
 // The calls of a step list made ready for one batch size.
 struct Prepared {
   std::int64_t rows = -1;
+  std::int64_t version = -1;
   std::vector<OpCall> calls;
 };
 
@@ -85,7 +86,10 @@ class Plan {
   Arena& scratch() { return scratch_; }
 
   View view(int id, std::int64_t rows) const;  // shape and dtype for a batch of `rows`; no pointer
-  void prepare(StepList& list, Prepared& prepared, std::int64_t rows) const;
+  void prepare(const StepList& list, Prepared& prepared, std::int64_t rows) const;  // nothing to do if it was the last time
+
+  // Remembers what is bound; the calls are made ready again only when a shape or dtype changed.
+  void bind(int id, void* data, DType dtype, std::int64_t rows, std::int64_t items);
 
   std::atomic<bool> running{false};
   Arena local;            // per-thread workspaces
@@ -101,6 +105,7 @@ class Plan {
   std::vector<StepList> lists_;
   PlanOptions options_;
   Arena scratch_;
+  std::int64_t version_ = 0;
   std::map<std::string, int> ids_;
 };
 

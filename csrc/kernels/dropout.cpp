@@ -5,8 +5,9 @@
 //   backward  dx = mask ? dy * (1 / (1 - p)) : 0
 //
 // `word` of element e (flat index) is word e % 4 of Philox4x32-10 with key (seed low, seed high)
-// and counter (e / 4 low, e / 4 high, node, step low). The factor is made in double and rounded once.
-// p = 0 copies. A dropped NaN gives 0, a kept one stays. Max error: one rounding.
+// and counter (e / 4 low, e / 4 high, node, step low).
+// The factor is made in double and rounded once. p = 0 copies. A dropped NaN gives 0, a kept one
+// stays NaN. Max error: one rounding.
 #include "kernels/kernel.hpp"
 #include "kernels/philox.hpp"
 #include "kernels/vec_math.hpp"

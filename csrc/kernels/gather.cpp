@@ -1,11 +1,12 @@
 // Gathering a batch from a data set that stays where it is.
 //
-//   gather_rows    x[i, :] = (data[index[i], :] - shift) * scale, data float32, float64 or uint8,
-//   converted to x's type first gather_labels  labels[i] = data[index[i]]
+//   gather_rows    x[i, :] = (data[index[i], :] - shift) * scale
+//   gather_labels  labels[i] = data[index[i]]
 //
-// shift and scale may each be left out (null data): without both this is a convert and copy. An
-// index outside [0, m) reads nothing: its row is NaN, its label -1 (which makes a loss NaN). Max
-// error: one rounding each for conversion, difference and product.
+// data is float32, float64 or uint8 and is converted to x's type first. shift and scale may each be
+// left out (null data): without both this is a convert and copy. An index outside [0, m) reads
+// nothing: its row is NaN, its label -1, which makes a loss NaN. NaN in data stays NaN.
+// Max error: one rounding each for conversion, difference and product.
 #include "kernels/kernel.hpp"
 
 namespace pfn::PFN_ISA {

@@ -32,6 +32,34 @@ static PFN_ALWAYS_INLINE Vec<T> add_lanes(Vec<T>* v) {
   return v[0];
 }
 
+// Lanes first, first + 1, ... of `a` followed by `b`.
+template <int first, class V, int... I>
+static PFN_ALWAYS_INLINE V lanes_from(V a, V b, LaneList<I...>) {
+  return __builtin_shufflevector(a, b, (first + I)...);
+}
+
+// Row i of C is entries i * NC .. of the sums, in registers: a load across two stores would wait for the cache.
+template <class T, int MR, int NC, int i = 0>
+static PFN_ALWAYS_INLINE void store_sums(const Vec<T>* sums, Vec<T> bias, T* c, std::int64_t ldc) {
+  constexpr int lanes = static_cast<int>(kLanes<T>);
+  constexpr int at = i * NC / lanes;
+  const Vec<T> row = lanes_from<i * NC % lanes>(sums[at], sums[at + 1], typename LanesUpTo<lanes>::type{});
+  store_low(c, row + bias, NC);
+  if constexpr (i + 1 < MR) store_sums<T, MR, NC, i + 1>(sums, bias, c + ldc, ldc);
+}
+
+// Told to the compiler so that it does not load the vector again for every use: loads are the limit here.
+template <class V>
+static PFN_ALWAYS_INLINE void keep_loaded(V& v) {
+#if defined(PFN_ISA_AVX512)
+  __asm__("" : "+v"(v));
+#elif defined(__x86_64__)
+  __asm__("" : "+x"(v));
+#else
+  (void)v;
+#endif
+}
+
 template <class T>
 using DotFn = void (*)(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb, std::int64_t k, const T* bias, T* c,
                        std::int64_t ldc);
@@ -42,7 +70,6 @@ static void dot_tile(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb
                      std::int64_t ldc) {
   constexpr int lanes = static_cast<int>(kLanes<T>);
   constexpr int count = MR * NC;
-  constexpr int quad = NC < 4 ? NC : 4;  // sums lie as rows of up to 4, then the fifth column: C's rows are vectors of 4
   Vec<T> acc[count];
 #pragma GCC unroll 32
   for (int i = 0; i < count; ++i) acc[i] = splat(T(0));
@@ -52,7 +79,8 @@ static void dot_tile(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb
     for (int j = 0; j < NC; ++j) bv[j] = load<T>(bt + j * ldb);
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
-      const Vec<T> av = load<T>(a + i * lda);
+      Vec<T> av = load<T>(a + i * lda);
+      if constexpr (NC > 1) keep_loaded(av);
 #pragma GCC unroll 8
       for (int j = 0; j < NC; ++j) acc[i * NC + j] = fma(av, bv[j], acc[i * NC + j]);
     }
@@ -68,23 +96,16 @@ static void dot_tile(const T* a, std::int64_t lda, const T* bt, std::int64_t ldb
       for (int j = 0; j < NC; ++j) acc[i * NC + j] = fma(av, bv[j], acc[i * NC + j]);
     }
   }
-  T sums[(count + lanes - 1) / lanes * lanes];
+  Vec<T> sums[(count + lanes - 1) / lanes + 1];
 #pragma GCC unroll 32
   for (int first = 0; first < count; first += lanes) {
     Vec<T> v[kLanes<T>];
 #pragma GCC unroll 16
-    for (int s = 0; s < lanes; ++s) {
-      const int at = first + s;
-      const int i = at < MR * quad ? at / quad : at - MR * quad;
-      const int j = at < MR * quad ? at % quad : quad;
-      v[s] = at < count ? acc[at < count ? i * NC + j : 0] : splat(T(0));
-    }
-    store<T>(sums + first, add_lanes<T>(v));
+    for (int i = 0; i < lanes; ++i) v[i] = first + i < count ? acc[first + i < count ? first + i : 0] : splat(T(0));
+    sums[first / lanes] = add_lanes<T>(v);
   }
-#pragma GCC unroll 8
-  for (int i = 0; i < MR; ++i)
-#pragma GCC unroll 8
-    for (int j = 0; j < NC; ++j) c[i * ldc + j] = sums[j < quad ? i * quad + j : MR * quad + i] + bias[j];
+  sums[(count + lanes - 1) / lanes] = splat(T(0));
+  store_sums<T, MR, NC>(sums, load_partial(bias, NC), c, ldc);
 }
 
 template <class T, int MR>

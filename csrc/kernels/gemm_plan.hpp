@@ -103,7 +103,7 @@ static inline bool dot_in_lanes(std::int64_t n, std::int64_t k) {
   constexpr std::int64_t lanes = kLanes<T>;
   if (2 * n > (kMasksTail ? 3 * lanes : lanes)) return false;
   const double idle = 1 - static_cast<double>(n) / (static_cast<double>(lanes) * vectors_of<T>(n));
-  return (idle > 0.15 && k >= 8 * lanes) || (idle > 0.4 && k >= 2 * lanes);
+  return (idle > 0.15 && k >= 16 * lanes) || (idle > 0.3 && k >= 8 * lanes) || (idle > 0.6 && k >= 2 * lanes);
 }
 
 template <class T>
@@ -118,9 +118,12 @@ static GemmPlan make_plan(GemmLayout layout, std::int64_t m, std::int64_t n, std
   plan.nc = div_up(smaller(n, (512 << 10) / (item * plan.kc)), tile_columns) * tile_columns;
   const bool fits_scratch = k * n * item <= 16 << 20;
 #if defined(PFN_ISA_AVX512)
-  const bool pack = layout == GemmLayout::nt || (m >= 192 && k * n >= 1 << 20);
+  // Rows of B a multiple of the page apart meet in few sets of the caches; so do those of A, read along its columns.
+  const bool pack = layout == GemmLayout::nt || (m >= 192 && (k * n >= 1 << 20 || n * item % 4096 == 0));
+  const bool copy_a = m * item % 4096 == 0 && k >= 256 && n >= 256;
 #else
   const bool pack = layout == GemmLayout::nt || m > 2 * tile_rows;
+  const bool copy_a = true;
 #endif
   plan.copy_a = false;
   if (layout == GemmLayout::nn && dot_in_lanes<T>(n, k)) {
@@ -136,7 +139,7 @@ static GemmPlan make_plan(GemmLayout layout, std::int64_t m, std::int64_t n, std
       plan.grain = 2 * lanes;
       return plan;
     }
-    plan.copy_a = !kMasksTail;
+    plan.copy_a = copy_a;
     plan.path = pack && fits_scratch ? GemmPath::shared : GemmPath::direct;
     plan.over_columns = false;
     plan.grain = tile_rows;

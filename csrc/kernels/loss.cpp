@@ -1,18 +1,19 @@
 // Losses with their gradients. Sums over a batch are made in double over blocks that the shape
 // decides, in order.
 //
-//   softmax_cross_entropy  m = max of the row, s = sum exp(x - m);  loss = mean over rows of log(s)
-//   + m - x[label];
-//                          dscores = (exp(x - m) / s - onehot(label)) / n;  correct = rows whose
-//                          first maximum is at the label
-//   mean_squared_error     loss = mean (y_pred - y_true)^2;  dy_pred = 2 * (y_pred - y_true) / size
-//   l2_penalty             penalty = 0.5 * weight_decay * sum w^2
+//   softmax_cross_entropy  m = max of the row, s = sum of exp(x - m)
+//                          loss = mean over rows of log(s) + m - x[label]
+//                          dscores = (exp(x - m) / s - onehot(label)) / n
+//                          correct = rows whose first maximum is at the label
+//   mean_squared_error     loss = mean of (y_pred - y_true)^2
+//                          dy_pred = 2 * (y_pred - y_true) / size
+//   l2_penalty             penalty = 0.5 * weight_decay * sum of w^2
 //
 // NaN: a row with a NaN or +inf, or of -inf alone, has NaN loss and gradients; its first NaN counts
 // as its maximum, as in NumPy. A label outside [0, c) is never used as an index and makes the loss
-// NaN. An empty batch has loss 0. Max error: softmax 6 * eps relative (exp, sum, two products), row
-// sums of n * dscores within 4 * eps for few classes. Source: log-sum-exp after Blanchard, Higham
-// and Higham, IMA J. Numer. Anal. 41 (2021) 2311.
+// NaN. An empty batch has loss 0.
+// Max error: loss 2 * eps * (1 + its mean magnitude); softmax (4 + |x - m| / 2) * eps relative.
+// Source: log-sum-exp after Blanchard, Higham and Higham, IMA J. Numer. Anal. 41 (2021) 2311.
 #include "kernels/kernel.hpp"
 #include "kernels/softmax_rows.hpp"
 

@@ -1,19 +1,19 @@
-// Batch normalisation over the last dimension (Ioffe and Szegedy, ICML 2015); rows = product of the
-// other dimensions, R of them.
+// Batch normalisation over the last dimension (Ioffe and Szegedy, ICML 2015). The rows are all the
+// other dimensions together, R of them.
 //
-//   forward   mean, var of the batch (divided by R);  rstd = 1 / sqrt(var + eps);  y = (x - mean) *
-//   rstd * gamma + beta
-//             running = (1 - momentum) * running + momentum * batch value, with the variance
-//             divided by R - 1
-//   predict   y = (x - running_mean) / sqrt(running_var + eps) * gamma + beta
-//   backward  xhat = (x - mean) * rstd;  dgamma = sum dy * xhat;  dbeta = sum dy;
+//   forward   mean, var of the batch (divided by R),  rstd = 1 / sqrt(var + eps)
+//             y = (x - mean) * rstd * gamma + beta
+//             running = (1 - momentum) * running + momentum * that of the batch (var over R - 1)
+//   predict   y = (x - running_mean) * gamma / sqrt(running_var + eps) + beta
+//   backward  xhat = (x - mean) * rstd,  dgamma = sum of dy * xhat,  dbeta = sum of dy
 //             dx = gamma * rstd * (dy - (dbeta + xhat * dgamma) / R)
 //
-// One row: y = beta, mean = x, rstd = 0, the running statistics stay, dx = 0. No rows: mean = rstd
-// = 0. Statistics are the corrected two-pass ones (Chan, Golub and LeVeque, The American
-// Statistician 37 (1983) 242) of x minus the first row, so a large mean costs no digits: relative
-// error of var < 1e-5 in float32 for any mean. NaN and inf spread within their column, as the
-// formulas say. Statistics of row blocks are combined by eq. 2.1 there.
+// One row: y = beta, mean = x, rstd = 0, the running statistics stay, and so dx = 0.
+// No rows: mean = rstd = dgamma = dbeta = 0. NaN and inf spread within their column.
+// Max error: var 1e-5 relative in float32 for any mean, since the statistics are the corrected
+// two-pass ones of x minus the first row; y 8 * eps * (|y| + |beta| + |gamma|).
+// Source: Chan, Golub and LeVeque, The American Statistician 37 (1983) 242; its eq. 2.1 combines
+// the statistics of row blocks.
 #include "kernels/kernel.hpp"
 #include "kernels/norm_strips.hpp"
 

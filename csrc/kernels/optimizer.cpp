@@ -1,18 +1,19 @@
-// Update rules, one pass over the parameters, in place; as PyTorch defines them. lr, mu, wd, b1,
-// b2, eps are hyper fields.
+// Update rules, one pass over the parameters, in place; as PyTorch defines them.
+// lr, mu, wd, b1, b2, eps, correction1 and correction2 are hyper fields.
 //
-//   sgd       p -= lr * (g + wd * p)                                      Robbins and Monro 1951
-//   momentum  v = mu * v + (g + wd * p);  p -= lr * v                     Polyak 1964
-//   nesterov  v = mu * v + g', g' = g + wd * p;  p -= lr * (g' + mu * v)  Sutskever et al. 2013
-//   adam      g' = g + wd * p;  m = b1 * m + (1 - b1) * g';  v = b2 * v + (1 - b2) * g'^2;
-//             p -= lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps)        Kingma and Ba
-//             2015
-//   adamw     p *= 1 - lr * wd first, then adam without wd                Loshchilov and Hutter
-//   2019
+//   sgd       p -= lr * (g + wd * p)                              Robbins and Monro 1951
+//   momentum  v = mu * v + (g + wd * p),  p -= lr * v             Polyak 1964
+//   nesterov  g' = g + wd * p,  v = mu * v + g'
+//             p -= lr * (g' + mu * v)                             Sutskever et al. 2013
+//   adam      g' = g + wd * p
+//             m = b1 * m + (1 - b1) * g',  v = b2 * v + (1 - b2) * g'^2
+//             p -= lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps)
+//                                                                 Kingma and Ba 2015
+//   adamw     p *= 1 - lr * wd, then adam with g' = g             Loshchilov and Hutter 2019
 //
-// wd = 0 leaves g alone whatever p holds. Scalars are made in double and rounded once. Square root
-// and division are exact, each other operation rounds once: a result is within a few ULP of its
-// largest term. NaN and inf spread as the formulas say.
+// wd = 0 leaves g alone whatever p holds; NaN and inf spread as the formulas say.
+// Scalars are made in double and rounded once; square root and division are exact. Max error:
+// 6 * eps times the sum of the magnitudes of the terms.
 #include "kernels/kernel.hpp"
 
 namespace pfn::PFN_ISA {

@@ -1,15 +1,16 @@
 // exp, expm1, log, tanh and sigmoid of a vector of floats or doubles, one text for every ISA.
 //
-// Formulas (after J.-M. Muller, "Elementary Functions", ch. 5 and 11, and P. Tang, ACM TOMS 15
-// (1989) 144):
-//   exp(x) = 2^n * exp(r), n = round(x / ln 2), r = x - n * ln 2 taken in two parts, exp(r) = 1 + r
-//   + r^2 * P(r); expm1(x) = 2^n * (r + r^2 * P(r)) + (2^n - 1); log(x) = k * ln 2 + log(1 + f), s
-//   = f / (2 + f), log(1 + f) = 2 * s + s^3 * L(s^2).
-// The polynomials are interpolations at Chebyshev nodes. n comes from adding 1.5 * 2^(mantissa
-// bits): that rounds to an integer and leaves it in the low bits; it needs the compiler to keep the
-// order of sums, as every file here does. Max error (float32; float64): exp 1.1; 1.2 ULP,
-// expm1_nonpositive 1.7; 2 ULP, log 1.2; 1.2 ULP, tanh 1.7; 3 ULP, sigmoid 2.5; 3 ULP, subnormal
-// results included. NaN gives NaN.
+//   exp(x) = 2^n * exp(r), n = round(x / ln 2), r = x - n * ln 2 taken in two parts
+//            exp(r) = 1 + r + r^2 * P(r)
+//   expm1(x) = 2^n * (r + r^2 * P(r)) + (2^n - 1)
+//   log(x) = k * ln 2 + log(1 + f), s = f / (2 + f), log(1 + f) = 2 * s + s^3 * L(s^2)
+//
+// The polynomials are interpolations at Chebyshev nodes. n comes from adding 1.5 * 2^mantissa bits:
+// that rounds to an integer and leaves it in the low bits; the order of sums must be kept, as it is
+// everywhere here. float32 exp and tanh for AVX-512 stand in vec_tables_avx512.hpp.
+// Max error: exp, log and expm1 1.5 ULP, tanh 2 ULP (float64: 3), sigmoid 3 ULP, subnormal results
+// included. NaN gives NaN.
+// Sources: Muller, Elementary Functions, ch. 5 and 11; Tang, ACM TOMS 15 (1989) 144.
 #pragma once
 #include "kernels/vec.hpp"
 #if defined(PFN_ISA_AVX512)

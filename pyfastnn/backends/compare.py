@@ -92,21 +92,28 @@ def compare(
             expected = spec.reference(*wide.values(), **node.attrs, **fields)
         bounds = spec.error_bound(inputs, node.attrs, fields, plan.dtype)
         found = list(written.values())
-        for value, want, have, bound in zip(node.outputs, expected, found, bounds, strict=True):
+        for output, want, have, bound in zip(node.outputs, expected, found, bounds, strict=True):
             difference = _worst(np.asarray(want), have, np.broadcast_to(bound, want.shape))
             if difference is not None:
-                return Difference(node.op, value, *difference)
-            current[value] = have
+                return Difference(node.op, output, *difference)
+            current[output] = have
     return None
 
 
 def _worst(want: Array, have: Array, bound: Array) -> tuple[float, float] | None:
-    """Return error and bound of the worst element when one is outside its bound."""
-    finite = np.isfinite(want)
-    if not np.array_equal(want[~finite], have[~finite].astype(want.dtype), equal_nan=True):
-        return float("inf"), 0.0
-    excess = np.abs(have[finite].astype(want.dtype) - want[finite]) - bound[finite]
-    if excess.size == 0 or bool((excess <= 0).all()):
-        return None
-    at = int(np.nanargmax(excess)) if not np.isnan(excess).all() else 0
-    return float(excess[at] + bound[finite][at]), float(bound[finite][at])
+    """Return error and bound of the worst element when one is outside its bound.
+
+    What overflows the dtype of ``have`` is infinite there; a bound of NaN allows nothing.
+    """
+    with np.errstate(all="ignore"):
+        rounded = want.astype(have.dtype)
+        finite = np.isfinite(rounded) & np.isfinite(have)
+        if not np.array_equal(rounded[~finite], have[~finite], equal_nan=have.dtype.kind == "f"):
+            return float("inf"), 0.0
+        error = np.abs(have[finite].astype(want.dtype) - want[finite])
+        allowed = bound[finite]
+        outside = np.nonzero(~(error <= allowed))[0]
+        if outside.size == 0:
+            return None
+        at = outside[np.argmax(error[outside] - np.nan_to_num(allowed[outside]))]
+    return float(error[at]), float(allowed[at])

@@ -55,8 +55,8 @@ class CpuPlan:
             lowered.values, lowered.lists, max_batch=max_batch, dtype=dtype, reuse=reuse, inplace=inplace, poison=poison
         )
 
-    def bind(self, arrays: Mapping[str, Array]) -> None:
-        """Bind external values to arrays until they are bound again; the plan keeps the arrays alive."""
+    def bind(self, arrays: Mapping[str, Array | None]) -> None:
+        """Bind external values to arrays until they are bound again; the plan keeps the arrays alive. None lets go of one."""
         for name, array in arrays.items():
             self.native.bind(name, array)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS = ("gemm", "op", "step")
 VARIANTS = {"gemm": ("",), "op": ("",), "step": ("", "fit")}
-DEFAULT_SAMPLE_MS = {"gemm": 12.0, "op": 6.0, "step": 60.0}
+DEFAULT_SAMPLE_MS = {"gemm": 5.0, "op": 4.0, "step": 40.0}
 
 
 def subject(bench: str, case: Case, variant: str) -> Subject:
@@ -51,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these: T1, 100x3072x50, NT:64x64x64, relu_forward ...")
     parser.add_argument("--threads", type=int, default=1, help="threads (default 1)")
     parser.add_argument("--rounds", type=int, default=15, help="samples of each (default 15)")
-    parser.add_argument("--sample-ms", type=float, help="length of a sample (default 60 for step, 12 for gemm, 6 for op)")
+    parser.add_argument("--sample-ms", type=float, help="length of a sample (default 40 for step, 5 for gemm, 4 for op)")
     parser.add_argument("--json", metavar="FILE", help="write machine, versions, command and results there")
     parser.add_argument("--breakdown", action="store_true", help="step: also the time of every step of the plan")
 

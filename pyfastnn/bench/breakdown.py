@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 import math
+import time
 
 import numpy as np
 
 from pyfastnn.bench import tasks
 from pyfastnn.bench.step import Bare
 from pyfastnn.bench.table import format_table
+from pyfastnn.bench.timing import LEAST_CLEAN, WAITED, waiting_ns
 from pyfastnn.graph.schema import schema
 from pyfastnn.reference import Cost, specs
 
 _ARITHMETIC = ("linear_forward", "linear_dx", "linear_dw")
+_SAMPLE_FLOP = 4e9
 
 
 def cost_of(op: str, shapes: list[tuple[int, ...] | None], itemsize: int) -> Cost:
@@ -43,8 +46,9 @@ def cost_of(op: str, shapes: list[tuple[int, ...] | None], itemsize: int) -> Cos
     if "*" in sizes:
         sizes["n" if "c" in sizes else "size"] = sizes.pop("*")
     cost = specs()[op].cost
-    wanted = inspect.signature(cost).parameters
-    return cost(itemsize, **{k: v for k, v in sizes.items() if k in wanted})
+    # A size that no input has (the width of x in a bias gradient) is one the cost does not depend on.
+    wanted = [k for k, p in list(inspect.signature(cost).parameters.items())[1:] if p.default is p.empty]
+    return cost(itemsize, **{k: sizes.get(k, 0) for k in wanted})
 
 
 def breakdown(task: tasks.Task, seconds: float = 1.0) -> str:
@@ -55,19 +59,22 @@ def breakdown(task: tasks.Task, seconds: float = 1.0) -> str:
     task : Task
         The task.
     seconds : float, default 1
-        How long to sample. Each epoch gives one sample per step of the plan; the table shows the 20 % quantile over epochs and the
-        share in the sum of them. Reading the clock adds about 0.03 us to each.
+        How long to sample, at least. The table shows means over the fastest fifth of the epochs in which no thread waited for a
+        CPU. Reading the clock adds about 0.03 us to each step of the plan.
     """
     bare = Bare(task)
     bare.reset()
     bare.run(min(task.steps, 3))
-    samples: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
-    spent, calls = 0.0, min(task.steps, max(1, round(2e8 * 50 * seconds / task.flop)))
-    while spent < seconds or len(samples) < 3:
+    calls = min(task.steps, max(1, round(_SAMPLE_FLOP / task.flop)))
+    clean, disturbed = [], []
+    begun = time.perf_counter()
+    while time.perf_counter() - begun < seconds or len(clean) + len(disturbed) < 5:
+        before = waiting_ns()
         ns = bare.step_ns(calls)
-        samples.append(ns * 1e-9 / calls)
-        spent += float(ns.sum()) * 1e-9
-    us = np.quantile(np.array(samples), 0.2, axis=0) * 1e6
+        (clean if waiting_ns() - before <= WAITED * ns.sum() else disturbed).append(ns)
+    samples = np.array(clean if len(clean) >= LEAST_CLEAN else clean + disturbed) * 1e-3 / calls
+    fastest = np.argsort(samples.sum(axis=1))[: -(-len(samples) // 5)]
+    us = samples[fastest].mean(axis=0)
     values = bare.plan.graphs["train"].values
     sizes = {"n": task.batch, "m": task.rows}
 
@@ -77,12 +84,12 @@ def breakdown(task: tasks.Task, seconds: float = 1.0) -> str:
         return tuple(d if isinstance(d, int) else sizes[d] for d in values[name.removeprefix("train:")].shape)
 
     rows = []
-    for node, time in zip(bare.plan.native.layout("train"), us, strict=True):
+    for node, took in zip(bare.plan.native.layout("train"), us, strict=True):
         shapes = [shape_of(name) for name in node["inputs"]]
         cost = cost_of(node["op"], shapes, 4)
-        rate = f"{cost.flop / time * 1e-3:.1f} GF/s" if node["op"] in _ARITHMETIC else f"{cost.byte / time * 1e-3:.1f} GB/s"
-        written = ", ".join(name.removeprefix("train:") for name in node["outputs"])
+        rate = f"{cost.flop / took * 1e-3:.1f} GF/s" if node["op"] in _ARITHMETIC else f"{cost.byte / took * 1e-3:.1f} GB/s"
+        written = node["outputs"][0].removeprefix("train:") + (", .." if len(node["outputs"]) > 1 else "")
         where = "x".join(map(str, shapes[0] or ()))
-        rows.append((f"{node['op']} -> {written}", where, f"{time:.2f}", f"{100 * time / us.sum():.1f} %", rate))
+        rows.append((f"{node['op']} -> {written}", where, f"{took:.2f}", f"{100 * took / us.sum():.1f} %", rate))
     rows.append(("sum", "", f"{us.sum():.2f}", "100 %", f"{task.flop / us.sum() * 1e-3:.1f} GF/s"))
     return format_table(("step", "first input", "us", "share", "rate"), rows)

@@ -118,7 +118,8 @@ def race(
 
 RATIO_NOTE = (
     "Times are medians. A ratio is the median over the rounds of the peer's time over ours (above 1: ours is faster); behind it in "
-    "brackets, where it differs by more than 5 %, the ratio of the 20 % quantiles."
+    "brackets, where it differs by more than 5 %, the ratio of the 20 % quantiles. Samples in which a thread waited for a CPU are "
+    "left out; ~ marks a ratio with too few others."
 )
 
 
@@ -128,8 +129,8 @@ def geometric_mean(ratios: list[float]) -> float:
 
 
 def ratio_text(summary: Summary) -> str:
-    """Return ``1.23x``, with the ratio of the quantiles beside it where the two differ by more than 5 %."""
-    text = f"{summary.ratio:.2f}x"
+    """Return ``1.23x``, with the ratio of the quantiles where the two differ by more than 5 %, and ``~`` if it was disturbed."""
+    text = f"{'~' if summary.disturbed else ''}{summary.ratio:.2f}x"
     return f"{text} ({summary.quick_ratio:.2f}x)" if summary.unsure else text
 
 

@@ -20,13 +20,24 @@ WAITED = 0.02
 LEAST_CLEAN = 5
 """Disturbed rounds are left out if at least so many are clean."""
 
+ATTEMPTS = 4
+"""A disturbed sample is taken again at once, up to so many times in all."""
+
 
 class WrongResult(Exception):
     """A result that is not right; what made it is not timed."""
 
 
 class Subject(ABC):
-    """One implementation of one case."""
+    """One implementation of one case.
+
+    Attributes
+    ----------
+    least_seconds : float
+        Samples are made no shorter than this, for work whose cost a short run would overstate.
+    """
+
+    least_seconds = 0.0
 
     @abstractmethod
     def check(self) -> Any:
@@ -80,8 +91,8 @@ def measure(subject: Subject, calls: int) -> Reading:
 
 
 def calls_for(subject: Subject, seconds: float) -> int:
-    """Return how many calls last about ``seconds``, at least one."""
-    calls = 1
+    """Return how many calls last about ``seconds`` (or the subject's least), at least one."""
+    seconds, calls = max(seconds, subject.least_seconds), 1
     while True:
         subject.reset()
         start = time.perf_counter()
@@ -169,7 +180,11 @@ def interleave(
         for label in order:
             if pause:
                 time.sleep(pause)
-            readings[label].append(runners[label].sample(calls[label]))
+            for _ in range(ATTEMPTS):
+                reading = runners[label].sample(calls[label])
+                if reading.waited <= WAITED:
+                    break
+            readings[label].append(reading)
     return readings
 
 
@@ -199,6 +214,11 @@ class Summary:
     quick_ratio: float
     clean: int
     rounds: int
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether too few rounds were clean, so that the others had to be used."""
+        return self.clean < min(LEAST_CLEAN, self.rounds)
 
     @property
     def unsure(self) -> bool:

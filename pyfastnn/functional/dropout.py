@@ -83,7 +83,8 @@ def dropout(
     if not 0 <= node < 2**32:
         raise out_of_range("dropout", "node", node, "0 <= node < 2**32")
     outputs = None if out is None else (out, None)
-    return _call("dropout_forward", (x,), outputs, (p, node), _row((0.0, seed, step)))
+    y, mask = _call("dropout_forward", (x,), outputs, (p, node), _row((0.0, seed, step)))
+    return y, mask
 
 
 def dropout_backward(

@@ -82,9 +82,9 @@ def batch_norm(
     (array([2.]), array([0.5]), array([0.2]), array([1.7]))
     """
     outputs = None if out is None else (out, None, None, None, None)
-    return _call(
-        "batch_norm_forward", (x, gamma, beta, running_mean, running_var), outputs, (momentum, eps)
-    )[:3]
+    inputs = (x, gamma, beta, running_mean, running_var)
+    y, mean, rstd, _, _ = _call("batch_norm_forward", inputs, outputs, (momentum, eps))
+    return y, mean, rstd
 
 
 def batch_norm_predict(
@@ -208,4 +208,5 @@ def batch_norm_backward(
            [0.]]), array([2.]), array([4.]))
     """
     outputs = None if out is None else (out, None, None)
-    return _call("batch_norm_backward", (dy, x, gamma, mean, rstd), outputs)
+    dx, dgamma, dbeta = _call("batch_norm_backward", (dy, x, gamma, mean, rstd), outputs)
+    return dx, dgamma, dbeta

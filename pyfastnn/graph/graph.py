@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pyfastnn.graph.schema import Dim, output_shapes, schema
+from pyfastnn._names import unknown
+from pyfastnn.graph.schema import Dim, OpSchema, output_shapes, schema
 
 BATCH = "n"
 """The symbol of the batch dimension: the rows of one step."""
@@ -153,12 +154,21 @@ class Builder:
         Raises
         ------
         ValueError
-            If shapes do not fit, or an attribute is unknown.
+            If an input is missing or unknown, shapes or dtypes do not fit, or an attribute is unknown. The graph is unchanged then.
         """
         table = schema(op)
-        shapes = [None if i is None else self.graph.values[i].shape for i in inputs]
-        inferred = output_shapes(table, shapes)
+        for key in attrs or ():
+            if key not in table.attrs:
+                raise ValueError(unknown(f"attribute of {op}", key, table.attrs))
+        for given, expected in ((inputs, table.inputs), (outputs, table.outputs)):
+            if given is not None and len(given) != len(expected):
+                raise ValueError(f"{op}: {len(given)} names given for ({', '.join(a.name for a in expected)})")
+        self._check_inputs(table, inputs)
+        inferred = output_shapes(table, [None if i is None else self.graph.values[i].shape for i in inputs])
         by_arg = {a.name: i for a, i in zip(table.inputs, inputs, strict=True)}
+        taken = [n for a, n in zip(table.outputs, outputs or (), strict=False) if a.name not in by_arg and n in self.graph.values]
+        if taken:
+            raise ValueError(f"graph: two values are named {taken[0]!r}")
         names = []
         for k, (arg, shape) in enumerate(zip(table.outputs, inferred, strict=True)):
             kept = by_arg.get(arg.name)
@@ -167,12 +177,21 @@ class Builder:
                 continue
             wanted = outputs[k] if outputs is not None else self._fresh(f"{name or op}.{arg.name}")
             names.append(self.value(wanted, shape, arg.dtype, "activation"))
-        unknown_attrs = set(attrs or ()) - set(table.attrs)
-        if unknown_attrs:
-            raise ValueError(f"{op}: no attribute {sorted(unknown_attrs)[0]!r}")
         merged = {**table.attrs, **(attrs or {})}
         self.graph.nodes.append(Node(op, tuple(inputs), tuple(names), merged, group, name))
         return tuple(names)
+
+    def _check_inputs(self, table: OpSchema, inputs: Sequence[str | None]) -> None:
+        """Check that inputs are there and of the dtype the op takes."""
+        for arg, name in zip(table.inputs, inputs, strict=True):
+            if name is None:
+                if not arg.optional:
+                    raise ValueError(f"{table.name}: input {arg.name!r} is missing")
+            elif name not in self.graph.values:
+                raise ValueError(unknown(f"value for input {arg.name!r} of {table.name}", name, self.graph.values))
+            elif arg.dtype not in ("any", self.graph.values[name].dtype):
+                found = self.graph.values[name].dtype
+                raise ValueError(f"{table.name}: {arg.name!r} is {name!r} of dtype {found}, expected {arg.dtype}")
 
     def _fresh(self, wanted: str) -> str:
         name, k = wanted, 1

@@ -50,9 +50,15 @@ def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
     -------
     Lowered
         Values and step lists.
+
+    Raises
+    ------
+    ValueError
+        If a shared value has another shape or dtype in one graph than in another.
     """
     values: list[PlanValue] = []
     ids: dict[tuple[str, str], int] = {}
+    shared: dict[tuple[str, str], Value] = {}
 
     def value_id(list_name: str, value: Value) -> int:
         external = value.kind != "activation" or value.name in outputs
@@ -66,6 +72,12 @@ def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
             name = value.name if external or len(graphs) == 1 else f"{list_name}:{value.name}"
             ids[key] = len(values)
             values.append((name, value.dtype, dims, external, advance))
+            shared[key] = value
+        elif (value.shape, value.dtype) != (shared[key].shape, shared[key].dtype):
+            raise ValueError(
+                f"plan: {value.name!r} is {shared[key].dtype}{list(shared[key].shape)} in one graph and "
+                f"{value.dtype}{list(value.shape)} in another"
+            )
         return ids[key]
 
     lists: dict[str, list[PlanStep]] = {}

@@ -8,8 +8,9 @@ from pyfastnn.graph.graph import Graph, Node
 def hoist_updates(graph: Graph) -> Graph:
     """Move each update node up to where its gradient is still in cache.
 
-    An update (a node that rewrites a parameter) may run as soon as everything else that reads the parameter, its slots or its
-    gradient's sources has run; it is put right behind the last of those nodes.
+    An update (a node that rewrites a parameter) may run as soon as every other node that reads or writes the parameter, its slots or
+    its gradient has run; it is put right behind the last of those nodes. So no node of the graph may want the parameter as it is after
+    the update.
 
     Parameters
     ----------

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pyfastnn._names import unknown
 from pyfastnn.io import safetensors
 from pyfastnn.io.model_file import from_file, parse_json, to_file
 from pyfastnn.io.safetensors import ModelFileError
 from pyfastnn.nn import losses
 from pyfastnn.optim.optimizer import from_config
+from pyfastnn.train.history import COLUMNS, Row
 
 if TYPE_CHECKING:
     from pyfastnn.train.trainer import Trainer
+
+Array = NDArray[Any]
 
 # Prefixes of the tensors beside those of the model; no layer name holds a slash.
 _SLOT = "optimizer/"
@@ -39,7 +45,7 @@ def save(trainer: Trainer, path: str | Path) -> None:
         If the model is not built.
     """
     tensors, metadata = to_file(trainer.model)
-    tensors.update({_SLOT + name: array for name, array in trainer.slots.items()})
+    tensors.update({_SLOT + name: array for name, array in trainer.make_slots().items()})
     for column in trainer.history.columns:
         tensors[_HISTORY + column] = np.array([row.get(column, math.nan) for row in trainer.history.rows])
     first = trainer._first_loss
@@ -98,14 +104,22 @@ def load(path: str | Path) -> Trainer:
             if given.shape != array.shape or given.dtype != array.dtype:
                 raise ValueError(f"{name!r} has shape {given.shape}, expected {array.shape}")
             array[...] = given
-    except (ValueError, TypeError, KeyError) as error:
+        trainer.history.rows.extend(_history(tensors))
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ModelFileError(f"the checkpoint does not describe a training run: {error}") from None
-    columns = {k.removeprefix(_HISTORY): v for k, v in tensors.items() if k.startswith(_HISTORY)}
-    epochs = max((len(v) for v in columns.values()), default=0)
-    for i in range(epochs):
-        row = {k: float(v[i]) for k, v in columns.items() if i < len(v) and not math.isnan(v[i])}
-        trainer.history.rows.append(row)
     return trainer
+
+
+def _history(tensors: Mapping[str, Array]) -> list[Row]:
+    """Return the rows of the history; a value of NaN is one the row does not have."""
+    columns = {k.removeprefix(_HISTORY): v for k, v in tensors.items() if k.startswith(_HISTORY)}
+    epochs = max((v.size for v in columns.values()), default=0)
+    for name, column in columns.items():
+        if name not in COLUMNS:
+            raise ValueError(unknown("history column", name, COLUMNS))
+        if column.shape != (epochs,) or column.dtype != np.float64:
+            raise ValueError(f"history column {name!r} is {column.dtype} of shape {column.shape}, expected float64 of ({epochs},)")
+    return [{k: float(v[i]) for k, v in columns.items() if not math.isnan(v[i])} for i in range(epochs)]
 
 
 def _count(settings: dict[str, Any], key: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def from_file(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> Mode
         model = _sequential(architecture, tensors)
         own = {k: v for k, v in tensors.items() if not k.startswith(_PREPROCESS) and "/" not in k}
         model.load_state_dict(own)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ModelFileError(f"the architecture does not describe a model: {error}") from None
     return model
 
@@ -170,8 +171,10 @@ def _sequential(architecture: Mapping[str, Any], tensors: Mapping[str, Array]) -
     model.task = task
     if classes is not None:
         model.classes_ = np.array(classes)
-        if model.classes_.ndim != 1 or model.classes_.dtype.kind not in "biufU":
+        if model.classes_.ndim != 1 or model.classes_.dtype.kind not in "biuU":
             raise ValueError("classes are no list of labels")
+        if not (model.classes_[:-1] < model.classes_[1:]).all():
+            raise ValueError("classes are not sorted")
     shape = architecture["input_shape"]
     if not isinstance(shape, list) or not all(isinstance(d, int) and 0 < d < 2**40 for d in shape):
         raise ValueError(f"input_shape is {shape!r}")
@@ -179,5 +182,9 @@ def _sequential(architecture: Mapping[str, Any], tensors: Mapping[str, Array]) -
     given = sum(v.size for k, v in tensors.items())
     if declared > given:
         raise ValueError(f"the layers need {declared} numbers, the file holds {given}")
+    if model.classes_ is not None and model.output_shape(tuple(shape)) != model.classes_.shape:
+        raise ValueError(f"{len(model.classes_)} classes for outputs of shape {model.output_shape(tuple(shape))}")
+    if preprocess is not None and hasattr(preprocess, "shift_") and preprocess.shift_.size != math.prod(shape):
+        raise ValueError(f"the preprocessing is made for {preprocess.shift_.size} features, rows have {math.prod(shape)}")
     model.build(tuple(shape))
     return model

@@ -42,12 +42,14 @@ class Linear(Layer):
 
     def __init__(
         self,
-        *out_features: int,
+        *size: int,
+        out_features: int | None = None,
         in_features: int | None = None,
         bias: bool = True,
         init: str | Normal = "he_normal",
     ) -> None:
-        self.out_features = one_size("Linear", "Linear(out_features)", out_features)
+        sizes = size if out_features is None else (*size, out_features)
+        self.out_features = one_size("Linear", "Linear(out_features)", sizes)
         self.in_features = None if in_features is None else one_size("Linear", "Linear(...)", (in_features,))
         self.bias = bool(bias)
         self.init = initializers.from_config(init)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ class Model:
         Labels in the order of the outputs; None for regression or before training.
     dtype : numpy dtype
         float32 or float64.
+    version : int
+        Counts replaced arrays and changed preprocessing: plans compiled for an earlier version are stale.
     """
 
     def __init__(self, layers: Mapping[str, Layer], preprocess: Preprocessor | None, dtype: str) -> None:
@@ -52,6 +55,7 @@ class Model:
         self.declared: dict[str, Parameter] = {}
         self._arrays: dict[str, Array] = {}
         self._plan: CpuPlan | None = None
+        self.version = 0
 
     # Building
 
@@ -84,17 +88,21 @@ class Model:
 
         Raises
         ------
+        TypeError
+            If a size is no whole number.
         ValueError
-            If a layer does not fit its input; the message names the layer.
+            If a size is under 1, or a layer does not fit its input; the message names the layer.
         """
-        shape = (input_shape,) if isinstance(input_shape, int) else tuple(int(d) for d in input_shape)
+        shape = (operator.index(input_shape),) if hasattr(input_shape, "__index__") else tuple(map(operator.index, input_shape))
+        if not shape or min(shape) < 1:
+            raise ValueError(f"build: 'input_shape' is {shape}, expected sizes of 1 or more, such as (784,)")
         self.declared = self._declare(shape)
         self.input_shape = shape
         self._arrays = self.allocate({k: p.shape for k, p in self.declared.items()})
         for position, (name, parameter) in enumerate(self.declared.items()):
             rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, position])))
             self._arrays[name][...] = initializers.draw(parameter.init, rng, parameter.shape)
-        self._plan = None
+        self.refresh()
         return self
 
     def allocate(self, shapes: Mapping[str, Shape]) -> dict[str, Array]:
@@ -188,6 +196,8 @@ class Model:
         """Return the preprocessing as the arrays the gather takes."""
         if self.preprocess is None:
             return {}
+        if not hasattr(self.preprocess, "shift_"):
+            raise RuntimeError(f"the model's preprocessing {self.preprocess!r} is not fitted yet: train the model first")
         return {
             "shift": self.preprocess.shift_.astype(self.dtype),
             "scale": self.preprocess.scale_.astype(self.dtype),
@@ -212,9 +222,11 @@ class Model:
         Raises
         ------
         RuntimeError
-            If the model is not built.
+            If the model is not built, or is predicting in another thread.
         ValueError
             If a row has another number of values than the training rows.
+        KeyboardInterrupt
+            If Ctrl-C was pressed meanwhile.
         """
         from pyfastnn._inputs import as_rows
 
@@ -225,8 +237,10 @@ class Model:
         scores = np.empty((len(rows), *width), self.dtype)
         plan = self._prediction_plan()
         index = np.arange(len(rows), dtype=np.int64)
-        plan.run("predict", len(rows), _PREDICT_BATCH, {"X": rows, "index": index, "scores": scores})
-        plan.bind({"X": None, "index": None, "scores": None})  # type: ignore[dict-item]
+        _, reason = plan.run("predict", len(rows), _PREDICT_BATCH, {"X": rows, "index": index, "scores": scores})
+        plan.bind({"X": None, "index": None, "scores": None})
+        if reason == "interrupted":
+            raise KeyboardInterrupt
         return scores
 
     def predict(self, X: Array) -> Array:
@@ -286,8 +300,9 @@ class Model:
         return self._plan
 
     def refresh(self) -> None:
-        """Forget compiled plans: call it behind a change of preprocessing."""
+        """Make plans compile again, those of trainers too: call it behind a change of preprocessing."""
         self._plan = None
+        self.version += 1
 
     # Files and printing
 

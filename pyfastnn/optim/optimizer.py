@@ -54,25 +54,9 @@ class Optimizer:
         """Return the numbers the op reads from its hyper row, except those that follow the step number."""
         return {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
 
-    def fill(self, hyper: NDArray[np.float64], index: dict[str, int], first_step: int, decay: list[bool]) -> None:
-        """Write the numbers of a run.
-
-        Parameters
-        ----------
-        hyper : ndarray of float64, shape (steps, groups, fields)
-            Rows to fill.
-        index : dict of str to int
-            Field name to position in a row.
-        first_step : int
-            Number of the first step, counted from 1.
-        decay : list of bool
-            Per group: whether weight decay applies.
-        """
-        for name, value in self.fields().items():
-            hyper[:, :, index[name]] = value
-        for group, applies in enumerate(decay):
-            if not applies:
-                hyper[:, group, index["weight_decay"]] = 0.0
+    def following(self, step: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Return the fields that follow the step number (counted from 1), one item per step."""
+        return {}
 
     def config(self) -> dict[str, Any]:
         """Return the settings: what the constructor takes."""
@@ -180,12 +164,9 @@ class Adam(Optimizer):
         """Return rate, decay, betas and eps."""
         return {**super().fields(), "beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
 
-    def fill(self, hyper: NDArray[np.float64], index: dict[str, int], first_step: int, decay: list[bool]) -> None:
-        """Write the numbers of a run, with the bias corrections ``1 - beta**t`` of each step."""
-        super().fill(hyper, index, first_step, decay)
-        t = np.arange(first_step, first_step + len(hyper), dtype=np.float64)
-        hyper[:, :, index["correction1"]] = (1.0 - self.beta1**t)[:, None]
-        hyper[:, :, index["correction2"]] = (1.0 - self.beta2**t)[:, None]
+    def following(self, step: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Return the bias corrections ``1 - beta**t``."""
+        return {"correction1": 1.0 - self.beta1**step, "correction2": 1.0 - self.beta2**step}
 
     def config(self) -> dict[str, Any]:
         """Return the settings."""

@@ -88,7 +88,7 @@ def _ulps(r: Rounding, y: Array, float32: float, float64: float) -> Array:
 
 
 def _is_exact(r: Rounding, number: float) -> bool:
-    return float(r.dtype.type(number)) == number
+    return float(np.asarray(number, dtype=r.dtype)) == number
 
 
 def _add_bound(r: Rounding, a: Array, b: Array) -> tuple[Any]:

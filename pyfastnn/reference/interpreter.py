@@ -63,10 +63,10 @@ def interpret(
         for node in graph.nodes:
             if node.op not in known:
                 raise KeyError(f"interpret: op {node.op!r} has no reference")
-            for name in node.inputs:
-                if name is not None and name not in computed:
+            for read in node.inputs:
+                if read is not None and read not in computed:
                     raise KeyError(
-                        f"interpret: {node.op} reads {name!r}, "
+                        f"interpret: {node.op} reads {read!r}, "
                         "which is neither given nor computed before it"
                     )
             arguments = [None if name is None else computed[name] for name in node.inputs]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -96,7 +98,7 @@ _INPUTS = {
 
 
 def _special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
-    nonfinite = _case(op, rng, dtype, n=9, i=11, o=19).inputs
+    nonfinite = dict(_case(op, rng, dtype, n=9, i=11, o=19).inputs)
     for array in nonfinite.values():
         assert array is not None
         array.flat[:: array.size // 5 + 1] = 0
@@ -186,11 +188,11 @@ for _name, _reference, _bound, _cost in (
             name=_name,
             reference=_reference,
             bound=_bound,
-            case=lambda rng, dtype, op=_name, **sizes: _case(op, rng, dtype, **sizes),
+            case=partial(_case, _name),
             shapes=SHAPES,
             bench=BENCH,
-            special=lambda rng, dtype, op=_name: _special(op, rng, dtype),
-            errors=lambda rng, dtype, op=_name: _errors(op, rng, dtype),
+            special=partial(_special, _name),
+            errors=partial(_errors, _name),
             cost=_cost,
             source=SOURCE,
             backward={"x": "linear_dx.dx", "w": "linear_dw.dw", "b": "linear_db.db"}

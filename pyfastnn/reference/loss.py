@@ -58,12 +58,12 @@ def mean_squared_error(y_pred: Array, y_true: Array) -> tuple[Array, Array]:
     """Return the mean of ``(y_pred - y_true)**2`` and its gradient; no element: 0."""
     difference = y_pred - y_true
     size = max(difference.size, 1)
-    return np.reshape(np.square(difference).sum() / size, 1), difference * 2 / size
+    return np.full(1, np.square(difference).sum() / size), difference * 2 / size
 
 
 def l2_penalty(w: Array, *, weight_decay: float) -> tuple[Array]:
     """Return ``0.5 * weight_decay * sum(w * w)``, the penalty of the lectures."""
-    return (np.reshape(np.square(w).sum() * weight_decay / 2, 1),)
+    return (np.full(1, np.square(w).sum() * (weight_decay / 2)),)
 
 
 def _softmax_bound(r: Rounding, scores: Array, labels: Array) -> tuple[Any, ...]:
@@ -186,10 +186,7 @@ def _mse_special(rng: Rng, dtype: DTypeLike) -> list[Sample]:
         Sample("two_dimensions", dict(good)),
         Sample("nonfinite", {**good, "y_pred": bad}),
         Sample("equal", {"y_pred": good["y_true"].copy(), "y_true": good["y_true"]}),
-        Sample(
-            "nearly_equal",
-            {"y_pred": good["y_true"] * np.dtype(dtype).type(1.001), "y_true": good["y_true"]},
-        ),
+        Sample("nearly_equal", {"y_pred": good["y_true"] * 1.001, "y_true": good["y_true"]}),
     ]
 
 

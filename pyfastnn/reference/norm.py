@@ -5,6 +5,7 @@ The last axis holds features, or the channels of NHWC images.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -240,7 +241,7 @@ def _special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
 
 def _errors(op: str, rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
     good = _case(op, rng, dtype, n=4, c=5).inputs
-    first, last = list(good)[0], list(good)[-1]
+    first, *_, last = good
     dtype_case = ErrorCase(
         Sample("dtype", different_dtype(good, last)), TypeError, f"{op}: '{last}'.*int32"
     )
@@ -264,11 +265,11 @@ for _name, _reference, _bound, _passes, _flop in (
             name=_name,
             reference=_reference,
             bound=_bound,
-            case=lambda rng, dtype, op=_name, **sizes: _case(op, rng, dtype, **sizes),
+            case=partial(_case, _name),
             shapes=SHAPES,
             bench=BENCH,
-            special=lambda rng, dtype, op=_name: _special(op, rng, dtype),
-            errors=lambda rng, dtype, op=_name: _errors(op, rng, dtype),
+            special=partial(_special, _name),
+            errors=partial(_errors, _name),
             cost=lambda itemsize, n, c, flop=_flop, passes=_passes: Cost(
                 flop * n * c, itemsize * passes * n * c
             ),

@@ -8,6 +8,7 @@ parameters instead. Adam's `eps` stands outside the square root; `correction1` a
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -237,7 +238,7 @@ _STATES = {
 _STATES["adamw_step"] = _STATES["adam_step"]
 
 
-def _hyper(op: str, step: int = 3, **changes: float) -> dict[str, float]:
+def _hyper(op: str, step: float = 3, **changes: float) -> dict[str, float]:
     """Return the hyper fields an op reads; Adam's corrections belong to the step number."""
     hyper = {"learning_rate": 0.05, "weight_decay": 0.02}
     if op in ("momentum_step", "nesterov_step"):
@@ -288,7 +289,7 @@ def _special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
     dp = np.array(gradients).astype(dtype)
     zeros = np.zeros_like(dp)
     fresh: dict[str, Array | None] = {"p": normal(rng, dtype, len(dp)), "dp": dp}
-    fresh |= {state: zeros for state in _STATES[op]}
+    fresh |= dict.fromkeys(_STATES[op], zeros)
     used = {**_arrays(op, rng, dtype, len(dp)), "dp": dp}
     still: dict[str, Array | None] = {**_arrays(op, rng, dtype, 9), "dp": np.zeros(9, dtype)}
     samples = [
@@ -343,11 +344,11 @@ for _name, _reference, _bound, _arrays_moved, _flop, _source in _RULES:
             name=_name,
             reference=_reference,
             bound=_bound,
-            case=lambda rng, dtype, op=_name, **sizes: _case(op, rng, dtype, **sizes),
+            case=partial(_case, _name),
             shapes=SHAPES,
             bench=BENCH,
-            special=lambda rng, dtype, op=_name: _special(op, rng, dtype),
-            errors=lambda rng, dtype, op=_name: _errors(op, rng, dtype),
+            special=partial(_special, _name),
+            errors=partial(_errors, _name),
             cost=lambda itemsize, size, flop=_flop, moved=_arrays_moved: Cost(
                 flop * size, moved * itemsize * size
             ),

@@ -26,12 +26,16 @@ def philox4x32(
     Parameters
     ----------
     counter : ndarray of uint32, shape (..., 4)
+        One counter of 128 bits in each row, lowest word first.
     key : tuple of two int, each in [0, 2**32)
+        The same for all counters.
     rounds : int, default 10
+        Ten is what the authors recommend.
 
     Returns
     -------
     ndarray of uint32, shape (..., 4)
+        The words of each counter.
 
     Examples
     --------

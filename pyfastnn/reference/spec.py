@@ -45,16 +45,16 @@ class Sample:
     ----------
     label : str
         Names the sample in test ids, like ``n3_i5_o7``.
-    inputs : dict of str to ndarray or None
+    inputs : mapping of str to ndarray or None
         By argument name; None where an optional input is left out.
-    attrs, hyper : dict of str to float
+    attrs, hyper : mapping of str to float
         Attributes that differ from the defaults; every hyper field the op reads.
     """
 
     label: str
-    inputs: dict[str, Array | None]
-    attrs: dict[str, float] = field(default_factory=dict)
-    hyper: dict[str, float] = field(default_factory=dict)
+    inputs: Mapping[str, Array | None]
+    attrs: Mapping[str, float] = field(default_factory=dict)
+    hyper: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Rounding:
 
     def ulp(self, y: Array) -> Array:
         """Return the distance from abs(y), rounded to the float type, to the next larger number."""
-        return np.spacing(np.abs(y).astype(self.dtype)).astype(y.dtype)
+        spacing: Array = np.spacing(np.abs(y).astype(self.dtype)).astype(y.dtype)
+        return spacing
 
     def relative(self, roundings: float, y: Array) -> Array:
         """Return the bound of ``roundings`` rounding errors made on the way to ``y``."""
@@ -229,7 +230,7 @@ def awkward(dtype: DTypeLike) -> Array:
     return np.array([np.nan, *positive, *(-v for v in positive)]).astype(dtype)
 
 
-def different_dtype(inputs: dict[str, Array | None], name: str) -> dict[str, Array | None]:
+def different_dtype(inputs: Mapping[str, Array | None], name: str) -> dict[str, Array | None]:
     """Return ``inputs`` with argument ``name`` as int32, which no op takes."""
     array = inputs[name]
     assert array is not None

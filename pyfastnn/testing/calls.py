@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from pyfastnn.testing.compare import Array, assert_within
 DTYPES = ("float32", "float64")
 
 
-@lru_cache(maxsize=1)
+@cache
 def op_table() -> dict[str, dict[str, Any]]:
     """Return the schema of every compiled op by name."""
     return {schema["name"]: schema for schema in _core.op_schemas()}
@@ -30,7 +30,7 @@ def rng_of(*words: object) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32("-".join(map(str, words)).encode()))
 
 
-@lru_cache(maxsize=None)
+@cache
 def samples_of(op: str, dtype: str) -> dict[str, Sample]:
     """Return the samples of an op by label; the arrays are read-only and made once."""
     made = {}

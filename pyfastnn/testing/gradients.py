@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,7 +36,8 @@ def random_case(op: str, trial: int) -> Sample:
     if op in _KINKED:  # central differences need a neighbourhood on one side of the kink
         x = sample.inputs["x"]
         assert x is not None
-        sample.inputs["x"] = x + np.where(x > 0, 0.1, -0.1)
+        away = x + np.where(x > 0, 0.1, -0.1)
+        sample = replace(sample, inputs={**sample.inputs, "x": away})
     return sample
 
 
@@ -83,7 +85,7 @@ def central_difference(f: Callable[[Array], float], x: Array) -> Array:
     """Return the gradient of ``f`` at ``x`` from two evaluations per element."""
     gradient = np.empty_like(x)
     for index in np.ndindex(x.shape):
-        step = _STEP * max(1.0, abs(x[index]))
+        step = _STEP * max(1.0, float(abs(x[index])))
         high, low = x.copy(), x.copy()
         high[index] += step
         low[index] -= step

@@ -89,7 +89,7 @@ class Compiled:
         Rows of the largest training step.
     key : tuple
         What the plans were compiled for; another key means compiling again.
-    penalties : ndarray
+    penalties : ndarray of float64
         One item per parameter that decays, written by the list ``"penalty"``.
     """
 
@@ -103,7 +103,9 @@ class Compiled:
 EVALUATION_BATCH = 256
 
 
-def compile_plans(model: Model, loss: Loss, optimizer: Optimizer, slots: dict[str, Array], batch: int) -> Compiled:
+def compile_plans(
+    model: Model, loss: Loss, optimizer: Optimizer, slots: dict[str, Array], batch: int, key: tuple[Any, ...] = ()
+) -> Compiled:
     """Compile the plans of a trainer and bind all its arrays.
 
     Parameters
@@ -116,6 +118,8 @@ def compile_plans(model: Model, loss: Loss, optimizer: Optimizer, slots: dict[st
         The optimizer's arrays.
     batch : int
         Rows of the largest training step.
+    key : tuple
+        Kept as ``Compiled.key``.
     """
     train_graph = training_graph(model, loss, optimizer)
     penalty = penalty_graph(model)
@@ -133,30 +137,52 @@ def compile_plans(model: Model, loss: Loss, optimizer: Optimizer, slots: dict[st
     evaluate.bind(arrays)
     penalties = np.zeros(len(decaying))
     train.bind({name: penalties[i : i + 1] for i, name in enumerate(decaying)})
-    return Compiled(train, evaluate, batch, (), penalties)
+    return Compiled(train, evaluate, batch, key, penalties)
+
+
+class HyperRows:
+    """The hyper rows of a run: group 0 decays, group 1 is exempt. The array is kept from one run to the next."""
+
+    def __init__(self) -> None:
+        self._array = np.zeros((0, 2, len(HYPER)))
+        self._key: tuple[Any, ...] = ()
+
+    def fill(self, optimizer: Optimizer, first_step: int, steps: int, seed: int) -> NDArray[np.float64]:
+        """Return the rows of some steps.
+
+        Parameters
+        ----------
+        optimizer : Optimizer
+            Gives its numbers.
+        first_step : int
+            Number of the first step, counted from 1.
+        steps : int
+            Steps of the run.
+        seed : int
+            Seed of dropout, under 2**53.
+
+        Returns
+        -------
+        ndarray of float64, shape (steps, 2, fields)
+            Overwritten by the next call.
+        """
+        fields = optimizer.fields()
+        key = (steps, seed, *fields.items())
+        if key != self._key:
+            row = np.zeros((2, len(HYPER)))
+            row[:, HYPER["seed"]] = seed
+            for name, value in fields.items():
+                row[:, HYPER[name]] = value
+            row[PLAIN_GROUP, HYPER["weight_decay"]] = 0.0
+            self._array = np.tile(row, (steps, 1, 1))
+            self._key = key
+        number = np.arange(first_step, first_step + steps, dtype=np.float64)
+        self._array[:, :, HYPER["step"]] = number[:, None]
+        for name, values in optimizer.following(number).items():
+            self._array[:, :, HYPER[name]] = values[:, None]
+        return self._array
 
 
 def hyper_rows(optimizer: Optimizer, first_step: int, steps: int, seed: int) -> NDArray[np.float64]:
-    """Return the hyper rows of a run, one per step and group.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-        Gives its numbers.
-    first_step : int
-        Number of the first step, counted from 1.
-    steps : int
-        Steps of the run.
-    seed : int
-        Seed of dropout, under 2**53.
-
-    Returns
-    -------
-    ndarray of float64, shape (steps, 2, fields)
-        Group 0 decays, group 1 is exempt.
-    """
-    hyper = np.zeros((steps, 2, len(HYPER)))
-    hyper[:, :, HYPER["step"]] = np.arange(first_step, first_step + steps, dtype=np.float64)[:, None]
-    hyper[:, :, HYPER["seed"]] = seed
-    optimizer.fill(hyper, HYPER, first_step, [True, False])
-    return hyper
+    """Return `HyperRows.fill` of a fresh object: an array of one's own."""
+    return HyperRows().fill(optimizer, first_step, steps, seed)

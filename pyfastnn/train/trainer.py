@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,16 @@ from numpy.typing import NDArray
 from pyfastnn import _core
 from pyfastnn._inputs import as_rows, as_targets, check_length, encode_labels, find_classes
 from pyfastnn._names import unknown
+from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.nn import losses
+from pyfastnn.nn.layer import number
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
 from pyfastnn.optim import get as get_optimizer
-from pyfastnn.train.compiled import EVALUATION_BATCH, Compiled, compile_plans, hyper_rows, slot_shapes
+from pyfastnn.train.compiled import EVALUATION_BATCH, Compiled, HyperRows, compile_plans, slot_shapes
 from pyfastnn.train.history import History, Row
+from pyfastnn.train.interrupts import HeldInterrupts
 from pyfastnn.train.progress import Progress
 
 if TYPE_CHECKING:
@@ -45,13 +48,13 @@ class Trainer:
         Or ``"mean_squared_error"``.
     optimizer : str or Optimizer, default "adam"
         Or ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adamw"``, or an object of `pyfastnn.optim` with its numbers.
-    metrics : sequence of str, optional
+    metrics : str or sequence of str, optional
         ``"accuracy"``, counted for classifiers anyway.
     seed : int, default 0
         From 0 to 2**53 - 1. Fixes the first weights, the order of the rows and dropout; the same seed gives the same bits on any
         number of threads.
     guard : {"nonfinite", "lecture", None}, default "nonfinite"
-        ``"nonfinite"`` stops a run whose loss becomes NaN or infinite and puts back the weights of the start of that epoch;
+        ``"nonfinite"`` stops a run whose loss or weights become NaN or infinite and puts back the weights of the start of that epoch;
         ``"lecture"`` also when the loss exceeds three times the first one; None lets everything pass.
     threads : int, default 0
         Threads of this trainer's steps; 0 is the process-wide setting (`pyfastnn.set_num_threads`).
@@ -74,7 +77,7 @@ class Trainer:
         model: Model,
         loss: str | Loss = "softmax_cross_entropy",
         optimizer: str | Optimizer = "adam",
-        metrics: Sequence[str] = (),
+        metrics: str | Sequence[str] = (),
         *,
         seed: int = 0,
         guard: str | None = "nonfinite",
@@ -84,23 +87,26 @@ class Trainer:
             raise TypeError(f"Trainer: 'model' is {model!r}, expected a model such as nn.Sequential(...)")
         if guard not in GUARDS:
             raise ValueError(f"Trainer: {unknown('guard', guard, ['nonfinite', 'lecture'])}, or None")
-        for metric in metrics:
+        for metric in (metrics,) if isinstance(metrics, str) else metrics:
             if metric not in METRICS:
                 raise ValueError(f"Trainer: {unknown('metric', metric, METRICS)}")
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**53:
+        if not is_whole(seed) or not 0 <= seed < 2**53:
             raise ValueError(f"Trainer: 'seed' is {seed!r}, expected a whole number from 0 to 2**53 - 1")
+        if not is_whole(threads) or not 0 <= threads < 2**15:
+            raise ValueError(f"Trainer: 'threads' is {threads!r}, expected a whole number, 0 for the process-wide setting")
         self.model = model
         self.loss = losses.get(loss)
         self.optimizer = get_optimizer(optimizer)
         self.seed = int(seed)
         self.guard = guard
-        self.threads = threads
+        self.threads = int(threads)
         self.history = History()
         self.epoch = 0
         self.step_count = 0
         self.slots: dict[str, Array] = {}
         self._first_loss = math.nan
         self._compiled: Compiled | None = None
+        self._hyper = HyperRows()
 
     def fit(
         self,
@@ -158,11 +164,16 @@ class Trainer:
         RuntimeWarning
             If the guard stopped the run.
         """
-        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        counts = {"epochs": epochs, "batch_size": batch_size, "max_steps": 1 if max_steps is None else max_steps}
+        for name, value in counts.items():
+            if not is_whole(value) or value < 1:
                 raise ValueError(f"fit: {name!r} is {value!r}, expected a whole number of 1 or more")
+        if max_seconds is not None and number("fit", "max_seconds", max_seconds, 0.0, math.inf) <= 0:
+            raise ValueError("fit: 'max_seconds' is 0, expected more")
+        if X_val is None and y_val is not None:
+            raise ValueError("'y_val' was given without 'X_val'")
         rows, targets = self._prepare(X, y)
-        validation = None if X_val is None else self._check_data(X_val, y_val, "X_val", "y_val")
+        validation = None if X_val is None else self._evaluation_arrays(*self._check_data(X_val, y_val, "X_val", "y_val"))
         n = len(rows)
         batch = min(int(batch_size), n)
         steps = -(-n // batch)
@@ -176,68 +187,74 @@ class Trainer:
         correct = np.zeros(steps)
         if self.loss.task == "classification":
             arrays["correct"] = correct
-        started = time.perf_counter()
-        deadline = math.inf if max_seconds is None else started + max_seconds
+        deadline = math.inf if max_seconds is None else time.perf_counter() + max_seconds
         budget = math.inf if max_steps is None else max_steps
         reason = "finished"
+        interrupts = HeldInterrupts()
 
         def poll(done: int) -> bool:
             if progress.wants_steps:
                 progress.step(done)
-            return time.perf_counter() >= deadline
+            return interrupts.pressed or time.perf_counter() >= deadline
 
-        try:
-            for _ in range(epochs):
-                if budget <= 0:
-                    reason = "max_steps"
-                    break
-                begun = time.perf_counter()
-                rows_now = n if budget >= steps else int(budget) * batch
-                if shuffle:
-                    _core.permutation(index, self.seed, self.epoch)
-                hyper = hyper_rows(self.optimizer, self.step_count + 1, steps, self.seed)
-                done, stop = compiled.train.run(
-                    "train",
-                    rows_now,
-                    batch,
-                    arrays,
-                    hyper=hyper,
-                    watch=None if self.guard is None else "loss",
-                    limit=3.0 * self._first_loss if self.guard == "lecture" and self.epoch else math.inf,
-                    limit_factor=3.0 if self.guard == "lecture" and not self.epoch else 0.0,
-                    snapshot=self.guard is not None,
-                    progress=poll,
-                    threads=self.threads,
-                    then="penalty" if self.optimizer.penalized and compiled.penalties.size else "",
-                )
-                seconds = time.perf_counter() - begun
-                if not self.epoch and done:
-                    self._first_loss = float(loss_values[0])
-                if stop in ("nonfinite", "limit"):
-                    self._guard_stopped(rows, compiled, stop, done, float(loss_values[done - 1]))
-                    reason = stop
-                    break
-                budget -= done
-                self.step_count += done
-                self.epoch += 1
-                seen = min(done * batch, rows_now)
-                row = self._row(loss_values[:done], correct[:done], batch, seen, seconds)
+        with interrupts:
+            try:
+                for _ in range(epochs):
+                    begun = time.perf_counter()
+                    rows_now = n if budget >= steps else int(budget) * batch
+                    if shuffle:
+                        _core.permutation(index, self.seed, self.epoch)
+                    hyper = self._hyper.fill(self.optimizer, self.step_count + 1, steps, self.seed)
+                    done, stop = compiled.train.run(
+                        "train",
+                        rows_now,
+                        batch,
+                        arrays,
+                        hyper=hyper,
+                        watch=None if self.guard is None else "loss",
+                        limit=3.0 * self._first_loss if self.guard == "lecture" and self.epoch else math.inf,
+                        limit_factor=3.0 if self.guard == "lecture" and not self.epoch else 0.0,
+                        snapshot=self.guard is not None,
+                        progress=poll,
+                        threads=self.threads,
+                        then="penalty" if self.optimizer.penalized and compiled.penalties.size else "",
+                    )
+                    seconds = time.perf_counter() - begun
+                    if not self.epoch and done:
+                        self._first_loss = float(loss_values[0])
+                    if self.guard is not None and stop in ("finished", "interrupted") and not self._finite():
+                        # The loss of the last step was fine, its update was not: the next snapshot would keep the damage.
+                        stop = "nonfinite"
+                    if stop in ("nonfinite", "limit"):
+                        self._guard_stopped(rows, compiled, stop, done, float(loss_values[done - 1]))
+                        reason = stop
+                        break
+                    budget -= done
+                    self.step_count += done
+                    self.epoch += 1
+                    seen = min(done * batch, rows_now)
+                    row = self._row(loss_values[:done], correct[:done], batch, seen, seconds)
+                    if validation is not None and (
+                        found := self._evaluate(compiled.evaluate, validation, lambda _: interrupts.pressed)
+                    ):
+                        row.update({f"val_{k}": v for k, v in found.items()})
+                    self.history.rows.append(row)
+                    progress.epoch(row)
+                    if interrupts.pressed or stop == "interrupted" and time.perf_counter() < deadline:
+                        reason = "interrupted"
+                    elif any([callback(self, row) for callback in callbacks]):
+                        reason = "callback"
+                    elif time.perf_counter() >= deadline:
+                        reason = "max_seconds"
+                    elif budget <= 0:
+                        reason = "max_steps"
+                    if reason != "finished":
+                        break
+            finally:
+                progress.close()
+                _unbind(compiled.train, arrays)
                 if validation is not None:
-                    row.update({f"val_{k}": v for k, v in self._evaluate(*validation).items()})
-                self.history.rows.append(row)
-                progress.epoch(row)
-                if stop == "interrupted":
-                    reason = "max_seconds" if time.perf_counter() >= deadline else "interrupted"
-                    break
-                if any([callback(self, row) for callback in callbacks]):
-                    reason = "callback"
-                    break
-                if time.perf_counter() >= deadline:
-                    reason = "max_seconds"
-                    break
-        finally:
-            progress.close()
-            compiled.train.bind(dict.fromkeys(arrays))  # type: ignore[arg-type]
+                    _unbind(compiled.evaluate, validation)
         if reason == "interrupted":
             progress.say(f"interrupted in epoch {self.epoch}: the model stands at step {self.step_count}")
         self.history.stop_reason = reason
@@ -255,14 +272,23 @@ class Trainer:
         -------
         float
             The loss of the batch, before the update. NaN or infinity is returned, not guarded against.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If data do not fit; no step was taken then.
+        KeyboardInterrupt
+            If Ctrl-C was pressed during the step, which is finished and counted then.
         """
         rows, targets = self._prepare(X, y)
         compiled = self._compile(len(rows), at_least=True)
         value = np.empty(1)
         arrays = self._step_arrays(rows, targets, value)
-        hyper = hyper_rows(self.optimizer, self.step_count + 1, 1, self.seed)
-        compiled.train.run("train", len(rows), len(rows), arrays, hyper=hyper, threads=self.threads)
+        hyper = self._hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
+        _, reason = compiled.train.run("train", len(rows), len(rows), arrays, hyper=hyper, threads=self.threads)
         self.step_count += 1
+        if reason == "interrupted":
+            raise KeyboardInterrupt
         return float(value[0])
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
@@ -277,12 +303,27 @@ class Trainer:
         -------
         dict
             ``loss`` (mean over the rows, without penalty) and ``accuracy``.
+
+        Raises
+        ------
+        RuntimeError
+            If the model was not trained yet.
+        TypeError, ValueError
+            If rows or targets do not fit.
         """
         self.model.arrays()
-        return self._evaluate(*self._check_data(X, y, "X", "y"))
+        if self.loss.task == "classification" and self.model.classes_ is None:
+            raise RuntimeError("evaluate: the model knows no classes yet: call fit or step first")
+        arrays = self._evaluation_arrays(*self._check_data(X, y, "X", "y"))
+        plan = (self._current() or self._compile(EVALUATION_BATCH)).evaluate
+        found = self._evaluate(plan, arrays)
+        _unbind(plan, arrays)
+        if found is None:
+            raise KeyboardInterrupt
+        return found
 
     def reset(self) -> None:
-        """Start over: first weights, empty moments, epoch 0, empty history. Preprocessing and classes stay."""
+        """Start over: weights drawn from the seed, empty moments, epoch 0, empty history. Preprocessing and classes stay."""
         if self.model.built:
             assert self.model.input_shape is not None
             self.model.build(self.model.input_shape, seed=self.seed)
@@ -312,10 +353,12 @@ class Trainer:
         """
         rows, targets = self._prepare(X, y)
         compiled = self._compile(len(rows), at_least=True)
-        hyper = hyper_rows(self.optimizer, self.step_count + 1, 1, self.seed)
-        self.step_count += 1
+        hyper = self._hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
         arrays = self._step_arrays(rows, targets, np.empty(1))
-        return compiled.train.trace("train", len(rows), arrays, hyper=hyper, threads=self.threads)
+        traced = compiled.train.trace("train", len(rows), arrays, hyper=hyper, threads=self.threads)
+        self.step_count += 1
+        _unbind(compiled.train, arrays)
+        return traced
 
     def compare(self, X: Any, y: Any) -> Difference | None:
         """Hold one training step against the NumPy reference, node by node; the weights are left as they were.
@@ -336,11 +379,13 @@ class Trainer:
         compiled = self._compile(len(rows), at_least=True)
         state = {**self.model.arrays(), **self.slots}
         kept = {k: v.copy() for k, v in state.items()}
-        hyper = hyper_rows(self.optimizer, self.step_count + 1, 1, self.seed)
-        arrays = {**state, **self.model.folded(), **self._step_arrays(rows, targets, np.empty(1))}
+        hyper = self._hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
+        batch = self._step_arrays(rows, targets, np.empty(1))
+        arrays = {**state, **self.model.folded(), **batch}
         try:
             return compare(compiled.train, "train", len(rows), arrays, hyper=hyper)
         finally:
+            _unbind(compiled.train, batch)
             for name, array in kept.items():
                 state[name][...] = array
 
@@ -382,7 +427,7 @@ class Trainer:
         return self.slots
 
     def _prepare(self, X: Any, y: Any) -> tuple[Array, Array]:
-        """Check training data, and build what is missing: arrays, classes, preprocessing, slots."""
+        """Check training data, then build what is missing: preprocessing, classes, arrays, slots."""
         model = self.model
         features = None if model.input_shape is None else math.prod(model.input_shape)
         rows = as_rows(X, "X", features, model.dtype)
@@ -390,15 +435,16 @@ class Trainer:
             raise ValueError("'X' has no rows")
         shape = rows.shape[1:] if model.input_shape is None else model.input_shape
         outputs = self._outputs(shape)
-        if self.loss.task == "classification" and model.classes_ is None:
+        classes = model.classes_
+        if self.loss.task == "classification" and classes is None and y is not None:
             y = np.asarray(y)
             check_length(y, rows, "y", "X")
-            model.classes_ = find_classes(y, outputs)
-        targets = self._targets(y, "y", rows, "X", outputs)
-        model.task = self.loss.task
+            classes = find_classes(y, outputs)
+        targets = self._targets(y, "y", rows, "X", outputs, classes)
         if model.preprocess is not None and not hasattr(model.preprocess, "shift_"):
             model.preprocess.fit(rows)
             model.refresh()
+        model.classes_, model.task = classes, self.loss.task
         if not model.built:
             model.build(shape, seed=self.seed)
         self.make_slots()
@@ -410,12 +456,12 @@ class Trainer:
             raise ValueError(f"the model gives rows of shape {shape}, expected one dimension; end it with nn.Linear(outputs)")
         return shape[0]
 
-    def _targets(self, y: Any, name: str, rows: Array, rows_name: str, outputs: int) -> Array:
+    def _targets(self, y: Any, name: str, rows: Array, rows_name: str, outputs: int, classes: Array | None) -> Array:
         if y is None:
             raise ValueError(f"{rows_name!r} was given without {name!r}")
         if self.loss.task == "classification":
-            assert self.model.classes_ is not None
-            codes: Array = encode_labels(y, self.model.classes_, name)
+            assert classes is not None
+            codes: Array = encode_labels(y, classes, name)
         else:
             codes = as_targets(y, name, outputs, self.model.dtype)
         check_length(codes, rows, name, rows_name)
@@ -427,17 +473,28 @@ class Trainer:
         rows = as_rows(X, x_name, math.prod(self.model.input_shape), self.model.dtype)
         if len(rows) == 0:
             raise ValueError(f"{x_name!r} has no rows")
-        return rows, self._targets(y, y_name, rows, x_name, self._outputs(self.model.input_shape))
+        outputs = self._outputs(self.model.input_shape)
+        return rows, self._targets(y, y_name, rows, x_name, outputs, self.model.classes_)
+
+    def _key(self) -> tuple[str, int]:
+        """Return what plans are compiled for, beside the batch size."""
+        return self.optimizer.op, self.model.version
+
+    def _current(self) -> Compiled | None:
+        """Return the compiled plans unless something they were made for has changed."""
+        return self._compiled if self._compiled is not None and self._compiled.key == self._key() else None
 
     def _compile(self, batch: int, *, at_least: bool = False) -> Compiled:
-        """Return plans for this batch size; arrays that were replaced mean compiling again."""
-        key = (self.optimizer.op, *(id(a) for a in self.model.arrays().values()))
-        old = self._compiled
-        if old is not None and old.key == key and (old.batch == batch or at_least and old.batch > batch):
+        """Return plans for this batch size, or with ``at_least`` for a larger one."""
+        old = self._current()
+        if old is not None and (old.batch == batch or at_least and old.batch > batch):
             return old
-        self._compiled = compile_plans(self.model, self.loss, self.optimizer, self.slots, batch)
-        self._compiled.key = key
+        self._compiled = compile_plans(self.model, self.loss, self.optimizer, self.make_slots(), batch, self._key())
         return self._compiled
+
+    def _finite(self) -> bool:
+        """Return whether every weight, statistic and moment is finite."""
+        return all(np.isfinite(a).all() for a in (*self.model.arrays().values(), *self.slots.values()))
 
     def _step_arrays(self, rows: Array, targets: Array, value: Array) -> dict[str, Array]:
         arrays = {"X": rows, "y": targets, "index": np.arange(len(rows), dtype=np.int64), "loss": value}
@@ -445,19 +502,24 @@ class Trainer:
             arrays["correct"] = np.empty(1)
         return arrays
 
-    def _evaluate(self, rows: Array, targets: Array) -> dict[str, float]:
-        compiled = self._compiled or self._compile(EVALUATION_BATCH)
-        n = len(rows)
-        steps = -(-n // EVALUATION_BATCH)
-        values, correct = np.empty(steps), np.empty(steps)
-        arrays = {"X": rows, "y": targets, "index": np.arange(n, dtype=np.int64), "loss": values}
+    def _evaluation_arrays(self, rows: Array, targets: Array) -> dict[str, Array]:
+        steps = -(-len(rows) // EVALUATION_BATCH)
+        arrays = {"X": rows, "y": targets, "index": np.arange(len(rows), dtype=np.int64), "loss": np.empty(steps)}
         if self.loss.task == "classification":
-            arrays["correct"] = correct
-        compiled.evaluate.run("evaluate", n, EVALUATION_BATCH, arrays, threads=self.threads)
-        compiled.evaluate.bind(dict.fromkeys(arrays))  # type: ignore[arg-type]
-        found = {"loss": _mean_over_rows(values, EVALUATION_BATCH, n)}
-        if self.loss.task == "classification":
-            found["accuracy"] = float(correct.sum()) / n
+            arrays["correct"] = np.empty(steps)
+        return arrays
+
+    def _evaluate(
+        self, plan: CpuPlan, arrays: dict[str, Array], progress: Callable[[int], object] | None = None
+    ) -> dict[str, float] | None:
+        """Return loss and accuracy over `_evaluation_arrays`; None if Ctrl-C or ``progress`` ended it early."""
+        n = len(arrays["index"])
+        _, reason = plan.run("evaluate", n, EVALUATION_BATCH, arrays, progress=progress, threads=self.threads)
+        if reason == "interrupted":
+            return None
+        found = {"loss": _mean_over_rows(arrays["loss"], EVALUATION_BATCH, n)}
+        if "correct" in arrays:
+            found["accuracy"] = float(arrays["correct"].sum()) / n
         return found
 
     def _row(self, values: Array, correct: Array, batch: int, seen: int, seconds: float) -> Row:
@@ -482,13 +544,27 @@ class Trainer:
                     f"'X' holds {int(bad.sum())} NaN or infinite values, {int(bad[:, column].sum())} of them in column {column}; "
                     "fill or remove them first"
                 )
-        first = "" if stop == "nonfinite" else f", more than three times the first loss {self._first_loss:.4g}"
+        what = f"the loss is {value:.4g}"
+        if stop == "limit":
+            what += f", more than three times the first loss {self._first_loss:.4g}"
+        elif math.isfinite(value):
+            what += " and the update behind it made weights NaN or infinite"
         warnings.warn(
-            f"training stopped at step {done} of epoch {self.epoch + 1}: the loss is {value:.4g}{first}. The weights are those of the "
+            f"training stopped at step {done} of epoch {self.epoch + 1}: {what}. The weights are those of the "
             f"start of the epoch; try a smaller learning_rate than {self.optimizer.learning_rate:g}",
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+def is_whole(value: object) -> bool:
+    """Return whether ``value`` is a whole number, which True is not."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _unbind(plan: CpuPlan, arrays: Mapping[str, Array]) -> None:
+    """Let a plan forget arrays, so that it does not keep a data set alive."""
+    plan.bind(dict.fromkeys(arrays))
 
 
 def _mean_over_rows(values: Array, batch: int, rows: int) -> float:

@@ -1,0 +1,75 @@
+"""Native core: the op table, one-op calls, and plans."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Array = NDArray[Any]
+
+__version__: str
+
+def active_isa() -> str: ...
+def detected_isa() -> str: ...
+def compiled_isas() -> list[str]: ...
+def compiler() -> str: ...
+def openmp_runtime() -> str: ...
+def num_threads() -> int: ...
+def set_num_threads(n: int) -> None: ...
+def set_parallel_cost(ns: float) -> None: ...
+def permutation(out: NDArray[np.int64], seed: int, epoch: int) -> None: ...
+def op_schemas() -> list[dict[str, Any]]: ...
+def hyper_fields() -> list[str]: ...
+def call(
+    name: str,
+    inputs: tuple[_Array | None, ...],
+    outputs: tuple[_Array | None, ...] | None = None,
+    attrs: tuple[float, ...] = (),
+    hyper: tuple[float, ...] | None = None,
+    dtype: str | None = None,
+) -> tuple[Any, ...]: ...
+@final
+class Plan:
+    def __init__(
+        self,
+        values: list[tuple[str, str, tuple[int, ...], bool, str]],
+        lists: dict[str, list[tuple[str, tuple[int, ...], tuple[int, ...], tuple[float, ...], int]]],
+        *,
+        max_batch: int,
+        dtype: str = "float32",
+        reuse: bool = True,
+        inplace: bool = True,
+        poison: bool = False,
+    ) -> None: ...
+    @property
+    def scratch_bytes(self) -> int: ...
+    def bind(self, name: str, array: _Array | None) -> None: ...
+    def run(
+        self,
+        name: str,
+        rows: int,
+        batch: int,
+        arrays: Mapping[str, _Array | None] = ...,
+        *,
+        hyper: NDArray[np.float64] | None = None,
+        watch: str | None = None,
+        limit: float = ...,
+        limit_factor: float = 0.0,
+        snapshot: bool = False,
+        progress: Callable[[int], object] | None = None,
+        threads: int = 0,
+        step_ns: NDArray[np.int64] | None = None,
+        then: str = "",
+    ) -> tuple[int, str]: ...
+    def restore(self, name: str) -> None: ...
+    def trace(
+        self,
+        name: str,
+        rows: int,
+        arrays: Mapping[str, _Array | None] = ...,
+        *,
+        hyper: NDArray[np.float64] | None = None,
+        threads: int = 0,
+    ) -> list[tuple[str, dict[str, _Array], int]]: ...
+    def layout(self, name: str) -> list[dict[str, Any]]: ...

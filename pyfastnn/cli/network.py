@@ -1,0 +1,116 @@
+"""From options to a network with its training settings."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pyfastnn import nn, optim
+from pyfastnn.cli.options import CommandError
+from pyfastnn.data import Center, Dataset, Preprocessor, Rescale, Standardize
+from pyfastnn.nn.layer import Layer
+from pyfastnn.train.history import Row
+from pyfastnn.train.trainer import Trainer
+
+ACTIVATIONS: dict[str, type[Layer]] = {
+    c.kind: c for c in (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh)
+}
+OPTIMIZERS = ("adam", "adamw", "sgd", "momentum", "nesterov")
+PREPROCESS = ("standardize", "center", "rescale", "none")
+
+_SATURATING = ("sigmoid", "tanh")
+"""Activations whose layers want Xavier's first weights instead of He's."""
+
+
+def preprocessing(name: str, dataset: Dataset) -> Preprocessor | None:
+    """Return the preprocessing that a name means for this data.
+
+    Tables get one mean and deviation per column. Images get one per colour channel: a pixel that is nearly always 0 would be blown
+    up by its own deviation. Bytes that are no images share one.
+    """
+    if name == "none":
+        return None
+    if name == "rescale":
+        low, high = float(dataset.X_train.min()), float(dataset.X_train.max())
+        return Rescale(low, high) if low < high else None
+    if len(dataset.feature_shape) == 3:
+        per = "channel"
+    elif len(dataset.feature_shape) == 2 or dataset.X_train.dtype == np.uint8:
+        per = "all"
+    else:
+        per = "feature"
+    return Standardize(per=per) if name == "standardize" else Center(per=per)
+
+
+def make_trainer(options: argparse.Namespace, dataset: Dataset) -> Trainer:
+    """Build the network the options describe for a data set, ready to fit.
+
+    Raises
+    ------
+    CommandError
+        If options contradict each other.
+    """
+    outputs = len(dataset.classes) if dataset.classes is not None else math.prod(dataset.y_train.shape[1:])
+    if dataset.task == "classification" and outputs < 2:
+        raise CommandError(f"'{options.data}': all labels are {dataset.classes}, expected two classes or more")
+    activation = options.activation or "relu"
+    init = "xavier_normal" if activation in _SATURATING else "he_normal"
+    layers: list[Layer] = [nn.Flatten()] if len(dataset.feature_shape) > 1 else []
+    for width in options.hidden if options.hidden is not None else (128,):
+        layers.append(nn.Linear(width, init=init))
+        if options.batch_norm:
+            layers.append(nn.BatchNorm())
+        layers.append(ACTIVATIONS[activation]())
+        if options.dropout:
+            layers.append(nn.Dropout(options.dropout))
+    layers.append(nn.Linear(outputs, init="xavier_normal"))
+    model = nn.Sequential(*layers, preprocess=preprocessing(options.preprocess or "standardize", dataset))
+    if dataset.classes is not None:
+        model.classes_ = np.array(dataset.classes)
+    loss = "softmax_cross_entropy" if dataset.task == "classification" else "mean_squared_error"
+    seed = options.seed if options.seed is not None else 0
+    trainer = Trainer(model, loss, make_optimizer(options), seed=seed, threads=options.threads)
+    model.build(dataset.feature_shape, seed=seed)
+    return trainer
+
+
+def make_optimizer(options: argparse.Namespace) -> optim.Optimizer:
+    """Return the optimizer with the numbers that were given."""
+    name = options.optimizer or "adam"
+    numbers = {k: getattr(options, k) for k in ("learning_rate", "weight_decay", "momentum")}
+    given: dict[str, Any] = {k: v for k, v in numbers.items() if v is not None}
+    if name in ("adam", "adamw"):
+        if "momentum" in given:
+            raise CommandError(f"--momentum has no meaning for {name}; use it with --optimizer sgd, momentum or nesterov")
+        return optim.Adam(**given) if name == "adam" else optim.AdamW(**given)
+    if name != "sgd":
+        given.setdefault("momentum", 0.9)
+    return optim.SGD(nesterov=name == "nesterov", **given)
+
+
+def decaying(factor: float) -> Callable[[Trainer, Row], None]:
+    """Return a callback that multiplies the learning rate behind every epoch."""
+
+    def callback(trainer: Trainer, row: Row) -> None:
+        trainer.optimizer.learning_rate *= factor
+
+    return callback
+
+
+def describe(trainer: Trainer, batch: int) -> str:
+    """Return network and training settings in one line."""
+    words = []
+    for layer in trainer.model.layers.values():
+        shown = {"linear": "out_features", "dropout": "p"}.get(layer.kind)
+        words.append(type(layer).__name__ + (f"({layer.config()[shown]})" if shown else ""))
+    optimizer = trainer.optimizer
+    settings = [f"{type(optimizer).__name__} at learning rate {optimizer.learning_rate:g}"]
+    if optimizer.weight_decay:
+        settings.append(f"weight decay {optimizer.weight_decay:g}")
+    if isinstance(optimizer, optim.SGD) and optimizer.momentum:
+        settings.append(f"{'Nesterov ' if optimizer.nesterov else ''}momentum {optimizer.momentum:g}")
+    return f"{' - '.join(words)}; {', '.join(settings)}; batches of {batch}"

@@ -1,0 +1,212 @@
+"""Train a network on a data set.
+
+DATA is a folder with the files of MNIST or Fashion-MNIST, a folder with the binary batches of CIFAR-10, a .npz or .npy file, a folder
+of .npy files, a CSV file (label in the last column), or the word digits. Rows for validation are held out of the training rows; a test
+part, where the source has one, is only looked at once, behind the last epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from pyfastnn import data
+from pyfastnn._inputs import encode_labels
+from pyfastnn.cli import network
+from pyfastnn.cli.files import check_writable, named
+from pyfastnn.cli.options import CommandError, choice, held_out, real, sizes, whole
+from pyfastnn.data import Dataset
+from pyfastnn.train.history import Row
+from pyfastnn.train.trainer import Trainer
+
+EPOCHS, MOST_EPOCHS = 10, 100
+TOTAL_STEPS = 1000
+"""The default number of epochs grows until a run has so many steps."""
+BATCH = 128
+LEAST_STEPS = 20
+"""The default batch is made smaller until an epoch has so many steps."""
+LAST_RATE = 0.05
+"""By default the learning rate of the last epoch is this times that of the first."""
+CHECKPOINT_SECONDS = 30.0
+
+FIXED_BY_CHECKPOINT = ("hidden", "batch_norm", "dropout", "activation", "preprocess", "optimizer", "momentum", "weight_decay", "seed", "task")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    inf = math.inf
+    add = parser.add_argument
+    add("data", metavar="DATA", help="what to train on")
+    group = parser.add_argument_group("network")
+    add = group.add_argument
+    add("--hidden", type=sizes, metavar="N,N", help="widths of the hidden layers (default 128; 0: none)")
+    add("--activation", type=choice("activation", network.ACTIVATIONS), metavar="NAME", help=", ".join(network.ACTIVATIONS) + " (default relu)")
+    add("--batch-norm", action="store_true", default=None, help="batch normalization behind every hidden layer")
+    add("--dropout", type=real(0, 1, open_high=True), metavar="P", help="drop hidden values with this probability (default 0)")
+    add("--preprocess", type=choice("preprocessing", network.PREPROCESS), metavar="NAME", help=", ".join(network.PREPROCESS) + " (default standardize: columns of tables, channels of images)")
+    group = parser.add_argument_group("training")
+    add = group.add_argument
+    add("--optimizer", type=choice("optimizer", network.OPTIMIZERS), metavar="NAME", help=", ".join(network.OPTIMIZERS) + " (default adam)")
+    add("--learning-rate", type=real(0, inf), metavar="X", help="of the first epoch (default 0.001 for adam and adamw, 0.01 for the others)")
+    add("--learning-rate-decay", type=real(0, 1, open_low=True), metavar="F", help="multiply the rate by F behind every epoch (default: the last epoch runs at 1/20 of the first)")
+    add("--weight-decay", type=real(0, inf), metavar="X", help="L2 coefficient (default 0; adamw 0.01)")
+    add("--momentum", type=real(0, 1, open_high=True), metavar="X", help="for sgd, momentum and nesterov (default 0, 0.9, 0.9)")
+    add("--epochs", type=whole(1), metavar="N", help=f"(default {EPOCHS}; up to {MOST_EPOCHS} for small data)")
+    add("--batch-size", type=whole(1), metavar="N", help=f"rows a step (default {BATCH}; less for small data)")
+    add("--seed", type=whole(0), metavar="N", help="fixes weights, order, dropout and held-out rows (default 0)")
+    add("--threads", type=whole(0, 4096), default=0, metavar="N", help="(default: OMP_NUM_THREADS, or all cores)")
+    group = parser.add_argument_group("data")
+    add = group.add_argument
+    add("--validation", type=held_out, metavar="N", help="training rows to hold out, a number or a share (default 0 with a test part, else 0.2)")
+    add("--target", metavar="NAME", help="name or number of the label column of a table (default the last)")
+    add("--task", type=choice("task", ("classification", "regression")), metavar="NAME", help="classification or regression (default: what the labels suggest)")
+    group = parser.add_argument_group("files and output")
+    add = group.add_argument
+    add("--save", metavar="FILE", help="write the trained model: for predict and pyfastnn.load")
+    add("--checkpoint", metavar="FILE", help="write the state of the training now and then, and at the end: for --resume")
+    add("--resume", metavar="FILE", help="continue the training of a checkpoint for --epochs more")
+    add("--verbose", type=whole(0, 2), default=1, metavar="N", help="0 the result alone, 1 a line per epoch (default), 2 a moving bar")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train, evaluate, save."""
+    check_writable("--save", options.save)
+    check_writable("--checkpoint", options.checkpoint)
+    resumed = _resumed(options)
+    dataset = read_data(options, resumed)
+    trainer = resumed or network.make_trainer(options, dataset)
+    _check_fit(trainer, dataset, options)
+    batch = options.batch_size or max(8, min(BATCH, len(dataset.X_train) // LEAST_STEPS))
+    if options.epochs is None:
+        steps = -(-len(dataset.X_train) // batch)
+        options.epochs = max(EPOCHS, min(MOST_EPOCHS, -(-TOTAL_STEPS // steps)))
+    decay = options.learning_rate_decay
+    if decay is None:
+        decay = 1.0 if resumed or options.epochs == 1 else LAST_RATE ** (1 / (options.epochs - 1))
+    if options.verbose:
+        print(dataset)
+        print(network.describe(trainer, batch), flush=True)
+    callbacks: list[Callable[[Trainer, Row], object]] = [network.decaying(decay)]
+    if options.checkpoint is not None:
+        callbacks.append(_checkpoints(options.checkpoint))
+    goal = trainer.epoch + options.epochs
+    try:
+        reason = _fit(trainer, dataset, options, batch, callbacks)
+    except KeyboardInterrupt:
+        reason = "interrupted"
+    if trainer.step_count:
+        _write(trainer, options)
+    if reason == "interrupted":
+        if options.checkpoint is not None and goal > trainer.epoch:
+            print(
+                f"continue with --resume {options.checkpoint} --epochs {goal - trainer.epoch} --batch-size {batch} "
+                f"--learning-rate-decay {decay!r}, and what was said about data and files"
+            )
+        raise KeyboardInterrupt
+    for line in results(trainer, dataset):
+        print(line)
+    return 0 if reason == "finished" else 1
+
+
+def read_data(options: argparse.Namespace, resumed: Trainer | None) -> Dataset:
+    """Load the data set and hold out what is asked for, or a fifth if there is no test part."""
+    task = options.task if resumed is None else resumed.loss.task
+    dataset = data.load(options.data, target=options.target, task=task)
+    count = options.validation
+    if count is None:
+        count = 0 if dataset.X_test is not None else 0.2
+    if count == 0:
+        return dataset
+    seed = resumed.seed if resumed is not None else options.seed or 0
+    stratify = dataset.y_train if dataset.task == "classification" else None
+    try:
+        Xt, Xv, yt, yv = data.split(dataset.X_train, dataset.y_train, validation=count, seed=seed, stratify=stratify)
+    except ValueError as error:
+        raise CommandError(f"'{options.data}', --validation {count}: {error}") from None
+    return replace(dataset, X_train=Xt, y_train=yt, X_val=Xv, y_val=yv)
+
+
+def results(trainer: Trainer, dataset: Dataset) -> list[str]:
+    """Return what the trained model reaches, one line for each part that training did not see."""
+    lines = []
+    for name, X, y in (("validation", dataset.X_val, dataset.y_val), ("test", dataset.X_test, dataset.y_test)):
+        if X is None:
+            continue
+        found = trainer.evaluate(X, y)
+        if "accuracy" in found:
+            lines.append(f"{name} accuracy {found['accuracy']:.4f}, loss {found['loss']:.4f} ({len(X)} rows)")
+        else:
+            root = math.sqrt(found["loss"])
+            lines.append(f"{name} mean squared error {found['loss']:.6g}, its root {root:.6g} ({len(X)} rows)")
+    return lines
+
+
+def _resumed(options: argparse.Namespace) -> Trainer | None:
+    """Return the trainer of the checkpoint to continue, if one is named."""
+    if options.resume is None:
+        return None
+    for name in FIXED_BY_CHECKPOINT:
+        if getattr(options, name) is not None:
+            raise CommandError(f"--{name.replace('_', '-')} cannot be changed with --resume: the checkpoint has it")
+    with named(options.resume):
+        trainer = Trainer.resume(options.resume)
+    trainer.threads = options.threads
+    if options.learning_rate is not None:
+        trainer.optimizer.learning_rate = options.learning_rate
+    return trainer
+
+
+def _check_fit(trainer: Trainer, dataset: Dataset, options: argparse.Namespace) -> None:
+    """Refuse data that do not fit the network, before anything is trained."""
+    model = trainer.model
+    assert model.input_shape is not None
+    expected, found = math.prod(model.input_shape), math.prod(dataset.feature_shape)
+    if expected != found:
+        raise CommandError(f"'{options.data}' has rows of {found} values, the network of '{options.resume}' takes {expected}")
+    if model.classes_ is not None:
+        for part in (dataset.y_train, dataset.y_val, dataset.y_test):
+            if part is not None:
+                encode_labels(part, model.classes_, f"{options.data}: labels")
+
+
+def _fit(
+    trainer: Trainer, dataset: Dataset, options: argparse.Namespace, batch: int, callbacks: Sequence[Callable[[Trainer, Row], object]]
+) -> str:
+    """Train and say why it ended."""
+    history = trainer.fit(
+        dataset.X_train,
+        dataset.y_train,
+        X_val=dataset.X_val,
+        y_val=dataset.y_val,
+        epochs=options.epochs,
+        batch_size=batch,
+        callbacks=callbacks,
+        verbose=options.verbose,
+    )
+    return history.stop_reason
+
+
+def _checkpoints(path: str) -> Callable[[Trainer, Row], None]:
+    """Return a callback that writes a checkpoint when the last one is old enough."""
+    written = time.monotonic()
+
+    def callback(trainer: Trainer, row: Row) -> None:
+        nonlocal written
+        if time.monotonic() - written >= CHECKPOINT_SECONDS:
+            trainer.checkpoint(path)
+            written = time.monotonic()
+
+    return callback
+
+
+def _write(trainer: Trainer, options: argparse.Namespace) -> None:
+    """Write the files that were asked for and say so."""
+    if options.checkpoint is not None:
+        trainer.checkpoint(options.checkpoint)
+        print(f"checkpoint written to {options.checkpoint} (epoch {trainer.epoch}, step {trainer.step_count})")
+    if options.save is not None:
+        trainer.model.save(options.save)
+        print(f"model written to {options.save}")
