@@ -59,12 +59,14 @@ class Linear:
         self.ones = np.ones(n, np.float32)
 
     def forward(self, x: Any) -> Any:
+        """Return the output; keeps what the backward pass needs."""
         self.x = x
         np.matmul(x, self.w, out=self.y)
         np.add(self.y, self.b, out=self.y)
         return self.y
 
     def backward(self, dy: Any) -> Any:
+        """Return the gradient of the input; may overwrite ``dy``."""
         np.matmul(self.x.T, dy, out=self.dw)
         np.matmul(self.ones, dy, out=self.db)
         if self.dx is not None:
@@ -79,10 +81,12 @@ class ReLU:
         self.mask = np.empty((n, features), np.bool_)
 
     def forward(self, x: Any) -> Any:
+        """Return the output; keeps what the backward pass needs."""
         self.y = np.maximum(x, 0, out=x)
         return x
 
     def backward(self, dy: Any) -> Any:
+        """Return the gradient of the input; may overwrite ``dy``."""
         np.greater(self.y, 0, out=self.mask)
         return np.multiply(dy, self.mask, out=dy)
 
@@ -94,10 +98,12 @@ class Tanh:
         self.slope = np.empty((n, features), np.float32)
 
     def forward(self, x: Any) -> Any:
+        """Return the output; keeps what the backward pass needs."""
         self.y = np.tanh(x, out=x)
         return x
 
     def backward(self, dy: Any) -> Any:
+        """Return the gradient of the input; may overwrite ``dy``."""
         slope = np.multiply(self.y, self.y, out=self.slope)
         np.subtract(1, slope, out=slope)
         return np.multiply(dy, slope, out=dy)
@@ -116,6 +122,7 @@ class BatchNorm:
         self.sums = np.ones(n, np.float32)
 
     def forward(self, x: Any) -> Any:
+        """Return the output; keeps what the backward pass needs."""
         n, mean, var, rstd, xhat = self.n, self.mean, self.var, self.rstd, self.xhat
         np.matmul(self.ones, x, out=mean)
         np.subtract(x, mean, out=xhat)
@@ -132,6 +139,7 @@ class BatchNorm:
         return self.y
 
     def backward(self, dy: Any) -> Any:
+        """Return the gradient of the input; may overwrite ``dy``."""
         np.matmul(self.sums, dy, out=self.dbeta)
         np.einsum("ij,ij->j", dy, self.xhat, out=self.dgamma)
         np.multiply(self.xhat, self.dgamma / self.n, out=self.xhat)
@@ -171,9 +179,17 @@ class Net(Subject):
                 self.layers.append((ReLU if layer[0] == "relu" else Tanh)(n, features))
         self.x, self.labels = np.empty((n, task.features), np.float32), np.empty(n, np.int64)
         self.scores = np.empty((n, tasks.CLASSES), np.float32)
-        self.row, self.at, self.picked = np.empty((n, 1), np.float32), np.arange(n) * tasks.CLASSES, np.empty(n, np.float32)
+        self.row, self.at, self.picked = (
+            np.empty((n, 1), np.float32),
+            np.arange(n) * tasks.CLASSES,
+            np.empty(n, np.float32),
+        )
         self.flat = np.empty(n, np.int64)
-        self.m, self.v, self.t = np.zeros(size, np.float32), np.zeros(size, np.float32), np.empty(min(size, CHUNK), np.float32)
+        self.m, self.v, self.t = (
+            np.zeros(size, np.float32),
+            np.zeros(size, np.float32),
+            np.empty(min(size, CHUNK), np.float32),
+        )
         self.update = {"sgd": self._sgd, "momentum": self._momentum, "adam": self._adam}[task.optimizer]
         self.reset()
 

@@ -1,7 +1,7 @@
 """One process per peer: it waits on its input, does what a line asks, answers with a line.
 
-The parent starts all of them with the same environment and asks them in turn, so no two work at once. A waiting worker reads from a
-pipe and needs no CPU.
+The parent starts all of them with the same environment and asks them in turn, so no two work at once. A waiting worker reads
+from a pipe and needs no CPU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-MODULES = {"ours": "pyfastnn.bench", "numpy": "bench.peer_numpy", "torch": "bench.peer_torch", "sklearn": "bench.peer_sklearn"}
+MODULES = {
+    "ours": "pyfastnn.bench",
+    "numpy": "bench.peer_numpy",
+    "torch": "bench.peer_torch",
+    "sklearn": "bench.peer_sklearn",
+}
 
 
 class Worker:
@@ -42,7 +47,11 @@ class Worker:
             text=True,
             env=environment,
         )
-        self.hello = self._answer()
+        try:
+            self.hello = self._answer()
+        except RuntimeError:
+            self.close()
+            raise
 
     def ask(self, do: str, **values: Any) -> Any:
         """Send a line and return the answer.
@@ -69,8 +78,9 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        if self.process.stdin is not None:
-            self.process.stdin.close()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
         self.process.wait()
 
 

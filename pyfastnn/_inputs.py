@@ -66,7 +66,7 @@ def find_classes(y: Any, outputs: int) -> Array:
     labels = _labels(y, "y")
     if labels.dtype.kind in "iu":
         low, high = int(labels.min()), int(labels.max())
-        if 0 <= low and high < outputs:
+        if low >= 0 and high < outputs:
             return np.arange(outputs, dtype=np.int64)
     classes = np.unique(labels)
     if len(classes) != outputs:
@@ -120,7 +120,9 @@ def _labels(y: Any, name: str) -> Array:
         kinds = {type(label).__name__ for label in labels.tolist()}
         plain = np.array(labels.tolist()) if len(kinds) == 1 else labels
         if plain.dtype.kind not in "biuU" or plain.ndim != 1:
-            raise TypeError(f"{name!r} holds labels of type {', '.join(sorted(kinds))}, expected all strings or all whole numbers")
+            raise TypeError(
+                f"{name!r} holds labels of type {', '.join(sorted(kinds))}, expected all strings or all whole numbers"
+            )
         return plain
     return labels
 
@@ -137,7 +139,9 @@ def as_targets(y: Any, name: str, outputs: int, dtype: np.dtype[Any]) -> Array:
     """
     targets = np.asarray(y)
     if targets.dtype.kind not in "biuf":
-        raise TypeError(f"{name!r} has dtype {targets.dtype}, expected numbers; for classes use loss='softmax_cross_entropy'")
+        raise TypeError(
+            f"{name!r} has dtype {targets.dtype}, expected numbers; for classes use loss='softmax_cross_entropy'"
+        )
     if targets.ndim == 1 and outputs == 1:
         targets = targets[:, None]
     if targets.ndim != 2 or targets.shape[1] != outputs:

@@ -28,9 +28,7 @@ def check_rows(sizes: tuple[int, int, int], dtype: str) -> None:
         one = slice(row, row + 1)
         what = f"n{n}_i{i}_o{o} {dtype} row {row}"
         assert_same_bits(_core.call("linear_forward", (x[one], w, b))[0], y[one], f"y {what}")
-        assert_same_bits(
-            _core.call("linear_forward", (x[one], w, None))[0], plain[one], f"no bias {what}"
-        )
+        assert_same_bits(_core.call("linear_forward", (x[one], w, None))[0], plain[one], f"no bias {what}")
         assert_same_bits(_core.call("linear_dx", (dy[one], w))[0], dx[one], f"dx {what}")
     for first, last in ((0, 2), (1, 6), (n // 3, n // 3 + 5), (n // 2, n)):
         part, what = slice(first, last), f"n{n}_i{i}_o{o} {dtype} rows {first}:{last}"
@@ -61,9 +59,7 @@ def test_prediction_layers_work_row_by_row(dtype):
             "tanh_forward",
         )
     }
-    calls["batch_norm_predict"] = lambda x: _core.call(
-        "batch_norm_predict", (x, gamma, beta, mean, var)
-    )[0]
+    calls["batch_norm_predict"] = lambda x: _core.call("batch_norm_predict", (x, gamma, beta, mean, var))[0]
     for op, call in calls.items():
         whole = call(x)
         for row in range(len(x)):

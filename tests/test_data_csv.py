@@ -83,9 +83,7 @@ def test_csv_header(tmp_path, text, header, rows):
 def test_csv_task(tmp_path, labels, task, kind):
     data = load(csv(tmp_path, "".join(f"1,2,{label}\n" for label in labels)))
     assert data.task == task
-    assert data.y_train.dtype.kind == (
-        "f" if task == "regression" else "U" if "y" in labels[0] else "i"
-    )
+    assert data.y_train.dtype.kind == ("f" if task == "regression" else "U" if "y" in labels[0] else "i")
 
 
 def test_csv_target(tmp_path):

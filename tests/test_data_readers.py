@@ -102,8 +102,7 @@ def test_digits_by_name():
     assert data.X_train.shape[0] == 1438
     assert data.X_val.shape[0] == data.y_val.shape[0] == 359
     assert repr(data) == (
-        "Dataset digits: 1438 training, 359 validation rows, features 64 uint8, "
-        "classification with 10 classes"
+        "Dataset digits: 1438 training, 359 validation rows, features 64 uint8, classification with 10 classes"
     )
     refused("digits", "target", target="x")
 

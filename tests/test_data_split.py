@@ -13,9 +13,7 @@ def rows(n, features=3):
     return X, np.arange(n)
 
 
-@pytest.mark.parametrize(
-    ("validation", "count"), [(0.2, 2), (0.25, 3), (1, 1), (9, 9), (np.int64(4), 4), (0.94, 9)]
-)
+@pytest.mark.parametrize(("validation", "count"), [(0.2, 2), (0.25, 3), (1, 1), (9, 9), (np.int64(4), 4), (0.94, 9)])
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_sizes_and_pairs(validation, count, shuffle):
     X, y = rows(10)

@@ -84,17 +84,13 @@ def test_batch_norm_updates_running_statistics_in_place():
     x = rng_of("batch norm").standard_normal((9, 4))
     running_mean, running_var = np.zeros(4), np.ones(4)
     out = np.empty_like(x)
-    y, mean, rstd = F.batch_norm(
-        x, np.ones(4), np.zeros(4), running_mean, running_var, momentum=1.0, out=out
-    )
+    y, mean, rstd = F.batch_norm(x, np.ones(4), np.zeros(4), running_mean, running_var, momentum=1.0, out=out)
     assert y is out
     np.testing.assert_allclose(running_mean, x.mean(axis=0))
     np.testing.assert_allclose(running_var, x.var(axis=0, ddof=1))
     np.testing.assert_allclose(mean, x.mean(axis=0))
     np.testing.assert_allclose(rstd, (x.var(axis=0) + 1e-5) ** -0.5)
-    np.testing.assert_allclose(
-        F.batch_norm_predict(x, np.ones(4), np.zeros(4), mean, x.var(axis=0)), y
-    )
+    np.testing.assert_allclose(F.batch_norm_predict(x, np.ones(4), np.zeros(4), mean, x.var(axis=0)), y)
     dx, dgamma, dbeta = F.batch_norm_backward(np.ones_like(x), x, np.ones(4), mean, rstd, out=out)
     assert dx is out
     np.testing.assert_allclose(dx, 0, atol=1e-12)
@@ -105,9 +101,7 @@ def test_batch_norm_updates_running_statistics_in_place():
 def test_softmax_cross_entropy_returns_plain_numbers():
     scores, labels = np.array([[0.0, 2.0], [3.0, 1.0]]), np.array([1, 1])
     loss, dscores = F.softmax_cross_entropy(scores, labels)
-    again, out, correct = F.softmax_cross_entropy(
-        scores, labels, with_correct=True, out=np.empty((2, 2))
-    )
+    again, out, correct = F.softmax_cross_entropy(scores, labels, with_correct=True, out=np.empty((2, 2)))
     assert type(loss) is float
     assert loss == again
     assert (type(correct), correct) == (int, 1)
@@ -147,13 +141,9 @@ def test_gradient_of_the_penalty_is_the_decay():
 
 def test_update_rules_take_numpy_scalars():
     p = np.ones(3, np.float32)
-    F.sgd_step(
-        p, np.ones(3, np.float32), learning_rate=np.float64(0.5), weight_decay=np.float32(0.0)
-    )
+    F.sgd_step(p, np.ones(3, np.float32), learning_rate=np.float64(0.5), weight_decay=np.float32(0.0))
     assert_within(
         p,
-        specs()["sgd_step"].reference(np.ones(3), np.ones(3), learning_rate=0.5, weight_decay=0.0)[
-            0
-        ],
+        specs()["sgd_step"].reference(np.ones(3), np.ones(3), learning_rate=0.5, weight_decay=0.0)[0],
         0.0,
     )

@@ -46,10 +46,7 @@ def test_the_forced_isa_runs_in_this_process():
 
 @pytest.mark.parametrize("isa", RUNNABLE)
 def test_whole_table_is_right_on(isa):
-    code = (
-        "import pyfastnn.testing as t; from pyfastnn import _core; "
-        "print(_core.active_isa(), t.check_table())"
-    )
+    code = "import pyfastnn.testing as t; from pyfastnn import _core; print(_core.active_isa(), t.check_table())"
     ran = python(code, isa)
     assert ran.returncode == 0, ran.stderr[-3000:]
     assert ran.stdout.split() == [isa, str(len(list(all_samples())))]
@@ -91,9 +88,7 @@ def test_rows_have_the_same_bits_in_every_batch_on(isa):
 
 
 def test_without_force_the_best_is_taken():
-    ran = python(
-        "from pyfastnn import _core; print(_core.active_isa(), _core.detected_isa())", None
-    )
+    ran = python("from pyfastnn import _core; print(_core.active_isa(), _core.detected_isa())", None)
     assert ran.returncode == 0, ran.stderr
     active, detected = ran.stdout.split()
     assert active == detected

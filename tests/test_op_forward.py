@@ -12,9 +12,7 @@ import pytest
 from pyfastnn import _core
 from pyfastnn.testing import DTYPES, assert_within, check_op, op_table, rng_of, samples_of
 
-CASES = [
-    (op, label, dtype) for op in op_table() for dtype in DTYPES for label in samples_of(op, dtype)
-]
+CASES = [(op, label, dtype) for op in op_table() for dtype in DTYPES for label in samples_of(op, dtype)]
 
 # Tile edges of all instruction sets, panels, more than one block of k.
 EXACT_N = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 14, 15, 24, 25, 33)

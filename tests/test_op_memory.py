@@ -27,8 +27,7 @@ SENTINEL = 0xA5
 def largest(op: str, dtype: str, limit: int = 5000) -> Sample:
     """Return the sample with the most elements up to a limit: tails and main loops both run."""
     sizes = {
-        label: sum(a.size for a in s.inputs.values() if a is not None)
-        for label, s in samples_of(op, dtype).items()
+        label: sum(a.size for a in s.inputs.values() if a is not None) for label, s in samples_of(op, dtype).items()
     }
     return samples_of(op, dtype)[max((k for k in sizes if sizes[k] < limit), key=sizes.__getitem__)]
 
@@ -166,11 +165,7 @@ def pairs(op: str):
 @pytest.mark.parametrize("op", OPS)
 def test_output_overlapping_an_input_is_refused(op):
     names = [a["name"] for a in op_table()[op]["inputs"]]
-    updated = {
-        names.index(out["name"]): o
-        for o, out in enumerate(op_table()[op]["outputs"])
-        if out["name"] in names
-    }
+    updated = {names.index(out["name"]): o for o, out in enumerate(op_table()[op]["outputs"]) if out["name"] in names}
     for o, i in pairs(op):
         for shift in (0, 1):
             call = make_call(op, largest(op, "float32"), "float32")
@@ -340,9 +335,7 @@ if len(sys.argv) > 1:
 @pytest.mark.skipif(sys.platform != "linux", reason="uses mprotect")
 def test_no_kernel_reads_or_writes_past_its_arrays():
     """All arrays lie flush against a page that may not be touched, once at each end."""
-    ran = subprocess.run(
-        [sys.executable, "-c", GUARD], capture_output=True, text=True, timeout=120, check=False
-    )
+    ran = subprocess.run([sys.executable, "-c", GUARD], capture_output=True, text=True, timeout=120, check=False)
     last = ran.stderr.strip().splitlines()[-15:]
     assert ran.returncode == 0, f"stopped with status {ran.returncode} in:\n" + "\n".join(last)
     assert ran.stdout.split() == ["calls", str(2 * len(list(all_samples())))]
@@ -350,7 +343,5 @@ def test_no_kernel_reads_or_writes_past_its_arrays():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="uses mprotect")
 def test_guard_pages_guard():
-    ran = subprocess.run(
-        [sys.executable, "-c", GUARD, "touch"], capture_output=True, timeout=120, check=False
-    )
+    ran = subprocess.run([sys.executable, "-c", GUARD, "touch"], capture_output=True, timeout=120, check=False)
     assert ran.returncode == -11

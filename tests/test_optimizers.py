@@ -45,9 +45,7 @@ def gradients(dtype: str, size: int, step: int) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [1, 17, 301])
-@pytest.mark.parametrize(
-    ("rule", "settings"), SETTINGS, ids=[f"{r}-{'_'.join(s) or 'defaults'}" for r, s in SETTINGS]
-)
+@pytest.mark.parametrize(("rule", "settings"), SETTINGS, ids=[f"{r}-{'_'.join(s) or 'defaults'}" for r, s in SETTINGS])
 def test_steps_with_changing_rate(rule, settings, size, dtype):
     """Five steps from the kernel's own state: each within the bound of the reference."""
     function = getattr(F, rule)

@@ -49,9 +49,7 @@ def scalar_philox(counter: list[int], key: list[int]) -> list[int]:
     return c
 
 
-@pytest.mark.parametrize(
-    ("seed", "node", "step"), [(0, 0, 0), (2**53 - 1, 3, 2**32 + 5), (12345678901, 2**32 - 1, 7)]
-)
+@pytest.mark.parametrize(("seed", "node", "step"), [(0, 0, 0), (2**53 - 1, 3, 2**32 + 5), (12345678901, 2**32 - 1, 7)])
 def test_kernel_uses_the_word_of_each_element(seed, node, step):
     """Masks of the kernel at several p, against words made one by one."""
     n = 77
@@ -91,9 +89,7 @@ def test_each_number_gives_another_mask():
 
 def test_both_float_types_have_the_same_mask():
     masks = [
-        _core.call("dropout_forward", (np.ones(501, d),), None, (0.3, 2), (0.0,) * 8 + (4.0, 9.0))[
-            1
-        ]
+        _core.call("dropout_forward", (np.ones(501, d),), None, (0.3, 2), (0.0,) * 8 + (4.0, 9.0))[1]
         for d in ("f4", "f8")
     ]
     assert masks[0].tobytes() == masks[1].tobytes()

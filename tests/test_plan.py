@@ -25,7 +25,7 @@ FEATURES, OUTPUTS = 13, 5
 
 # No bias before a batch norm: its gradient is nothing but rounding errors, which Adam would blow up.
 NETS = {
-    "linear": lambda: [],
+    "linear": list,
     "relu": lambda: [nn.Linear(17), nn.ReLU()],
     "leaky_relu": lambda: [nn.Linear(17), nn.LeakyReLU(0.3)],
     "elu": lambda: [nn.Linear(17), nn.ELU(0.8)],
@@ -57,7 +57,9 @@ LOSSES = {"cross_entropy": losses.SoftmaxCrossEntropy, "squared_error": losses.M
 class Case:
     """A network with loss, optimizer and data: what plan and interpreter both start from."""
 
-    def __init__(self, net="relu", loss="cross_entropy", optimizer="momentum", dtype="float32", hoist=True, pixels=False):
+    def __init__(
+        self, net="relu", loss="cross_entropy", optimizer="momentum", dtype="float32", hoist=True, pixels=False
+    ):
         rng = rng_of("plan", net, loss, optimizer)
         self.dtype = dtype
         preprocess = data.Standardize() if pixels else None
@@ -171,7 +173,9 @@ def test_memory_switches_change_no_bit(net, dtype):
 @pytest.mark.parametrize("net", NETS)
 def test_reuse_and_inplace_save_memory(net):
     case = Case(net)
-    sizes = [case.plan(reuse=r, inplace=i).native.scratch_bytes for r, i in [(False, False), (True, False), (True, True)]]
+    sizes = [
+        case.plan(reuse=r, inplace=i).native.scratch_bytes for r, i in [(False, False), (True, False), (True, True)]
+    ]
     assert sizes[0] > sizes[1] >= sizes[2]
 
 
@@ -315,7 +319,9 @@ def random_graphs(draw) -> tuple[Graph, dict[str, tuple[int, ...]], list[str]]:
     return builder.graph, shapes, [v for v in results if not v.startswith("x")]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(random_graphs(), st.integers(1, 9))
 def test_random_graphs_keep_live_values_apart(drawn, rows):
     """No two live values overlap, and neither sharing memory nor poison in it changes a bit of any result."""

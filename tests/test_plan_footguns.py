@@ -187,6 +187,56 @@ def test_plans_in_threads_equal_serial_bits():
             assert_same_bits(got[seed][name], array, f"{name} of {seed}")
 
 
+def test_a_model_predicts_in_many_threads():
+    """Eight threads at once get the bits that one gets alone, also while the plans are made."""
+    X, y = fnn.data.load_digits()
+    trainer = fnn.Trainer(nn.Sequential(nn.Linear(64), nn.BatchNorm(), nn.ReLU(), nn.Linear(10)))
+    trainer.fit(X, y, epochs=2, verbose=0)
+    want = [trainer.model(X[k : k + 300]) for k in range(8)]
+    trainer.model.refresh()
+    wrong: list[str] = []
+
+    def work(k: int) -> None:
+        try:
+            for _ in range(40):
+                assert_same_bits(trainer.model(X[k : k + 300]), want[k])
+        except BaseException as error:
+            wrong.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert wrong == []
+
+
+def test_a_trainer_is_fitted_by_one_thread_at_a_time():
+    """A second fit, in another thread or in a callback, is refused before it changes anything; the first goes on."""
+    X, y = fnn.data.load_digits()
+    trainer, plain = (fnn.Trainer(nn.Sequential(nn.Linear(10)), seed=3) for _ in range(2))
+    refused: list[str] = []
+
+    def again() -> None:
+        try:
+            trainer.fit(X, y, epochs=1, verbose=0)
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    def callback(trainer, row):
+        again()
+        thread = threading.Thread(target=again)
+        thread.start()
+        thread.join(timeout=10)
+
+    trainer.fit(X, y, epochs=2, callbacks=[callback], verbose=0)
+    assert len(refused) == 4
+    assert all("the trainer is training already" in text for text in refused)
+    plain.fit(X, y, epochs=2, verbose=0)
+    assert trainer.history["loss"] == plain.history["loss"]
+    trainer.fit(X, y, epochs=1, verbose=0)
+
+
 def test_results_are_not_written_again():
     """What was handed out keeps its values through later calls."""
     rng = rng_of("results")
@@ -219,7 +269,11 @@ WRONG = {
     "dtype of a result": ({"loss": np.zeros(5, "f4")}, TypeError, "'loss' has dtype float32, expected float64"),
     "dtype of data": ({"data": np.zeros((20, 3), "i8")}, TypeError, "expected float32, float64 or uint8"),
     "half precision": ({"data": np.zeros((20, 3), "f2")}, TypeError, "'data' has dtype float16"),
-    "columns": ({"data": np.zeros((20, 4), "f4")}, ValueError, "'data' has shape .20, 4., expected 3 items in each row"),
+    "columns": (
+        {"data": np.zeros((20, 4), "f4")},
+        ValueError,
+        "'data' has shape .20, 4., expected 3 items in each row",
+    ),
     "size of a parameter": ({"w": np.zeros((3, 3), "f4")}, ValueError, "'w' has shape .3, 3., expected 6 items"),
     "scalar": ({"data": np.float32(1)}, TypeError, "'data' is a float32, expected a NumPy array"),
     "list": ({"data": [[1.0, 2.0, 3.0]]}, TypeError, "'data' is a list, expected a NumPy array"),

@@ -38,9 +38,7 @@ def same(a, b):
     return (
         metadata == other_metadata
         and tensors.keys() == others.keys()
-        and all(
-            x.dtype == others[k].dtype and x.shape == others[k].shape for k, x in tensors.items()
-        )
+        and all(x.dtype == others[k].dtype and x.shape == others[k].shape for k, x in tensors.items())
         and all(x.tobytes() == others[k].tobytes() for k, x in tensors.items())
     )
 
@@ -438,9 +436,7 @@ def test_killed_writer_leaves_a_whole_file(tmp_path):
     path = tmp_path / "m"
     rng = np.random.default_rng(9)
     for _ in range(8):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE
-        ) as child:
+        with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as child:
             assert child.stdout.readline() == b"ready\n"
             time.sleep(float(rng.uniform(0.0, 0.05)))
             child.kill()

@@ -139,11 +139,7 @@ def test_reference_imports_numpy_and_the_graph_only():
             for name in names:
                 own = name.startswith(("pyfastnn.reference", "pyfastnn.graph"))
                 root = name.split(".")[0]
-                allowed = (
-                    own
-                    or root == "numpy"
-                    or (root != "pyfastnn" and root in sys.stdlib_module_names)
-                )
+                allowed = own or root == "numpy" or (root != "pyfastnn" and root in sys.stdlib_module_names)
                 assert allowed, f"{file.name} imports {name}"
 
 

@@ -41,9 +41,7 @@ def plant(op: str, dtype: str, spoil, expected: int = 1) -> None:
             good = run(make_call(op, sample, dtype))[number]
             with np.errstate(all="ignore"):
                 bad = spoil(good.copy())
-            if bad is None or (
-                bad.shape == good.shape and np.array_equal(bad, good, equal_nan=True)
-            ):
+            if bad is None or (bad.shape == good.shape and np.array_equal(bad, good, equal_nan=True)):
                 continue
             planted += 1
             check_op(op, sample, dtype)
@@ -126,9 +124,7 @@ def test_other_shape(op):
 @pytest.mark.parametrize(("op", "dtype"), CASES, ids=["-".join(c) for c in CASES])
 def test_sign_flipped(op, dtype):
     def spoil(a):
-        return (
-            -a if a.dtype.kind != "u" and np.abs(a[np.isfinite(a)]).max(initial=0) > 1e-3 else None
-        )
+        return -a if a.dtype.kind != "u" and np.abs(a[np.isfinite(a)]).max(initial=0) > 1e-3 else None
 
     plant(op, dtype, spoil, expected=3)
 
@@ -138,11 +134,7 @@ def test_sign_flipped(op, dtype):
 def test_mean_over_the_largest_batch(op, dtype):
     """Dividing by 128 rows, or by one row more, instead of those that are there."""
     for sample in judged(op, dtype):
-        n = (
-            next(iter(sample.inputs.values())).size
-            if op != LOSSES[0]
-            else sample.inputs["scores"].shape[0]
-        )
+        n = next(iter(sample.inputs.values())).size if op != LOSSES[0] else sample.inputs["scores"].shape[0]
         for wrong in (128, n + 1):
             if n in (0, 128):
                 continue
@@ -205,9 +197,7 @@ def test_other_hyper_field_ignored(op, field, dtype):
         return
     label = "other_betas" if field == "eps" else "size65"
     sample = samples_of(op, dtype)[label]
-    assert_rejected(
-        op, sample, dtype, other_hyper(op, sample, dtype, **{field: sample.hyper[field] / 2})
-    )
+    assert_rejected(op, sample, dtype, other_hyper(op, sample, dtype, **{field: sample.hyper[field] / 2}))
 
 
 @pytest.mark.parametrize("op", sorted(set(RULES) - set(LOSSES)))

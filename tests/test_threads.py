@@ -18,8 +18,6 @@ OPS = list(op_table())
 THREADS = (2, 7)
 
 # Below this estimate, in nanoseconds, a phase stays on one thread; csrc/core/run.cpp has the same.
-USUAL_COST = 8000.0
-
 # Shapes of several pieces, beside which the samples of the specs mostly have one.
 EXTRA = {
     "linear_forward": [{"n": 517, "i": 300, "o": 130}, {"n": 70, "i": 1500, "o": 700}],
@@ -44,9 +42,10 @@ def restore_threads():
 @pytest.fixture
 def eager_threads():
     """Hand every phase of more than one piece to the threads, however short it is."""
+    before = _core.parallel_cost()
     _core.set_parallel_cost(0.0)
     yield
-    _core.set_parallel_cost(USUAL_COST)
+    _core.set_parallel_cost(before)
 
 
 def big_samples(op: str, dtype: str) -> list[Sample]:

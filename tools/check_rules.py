@@ -1,4 +1,6 @@
-"""The repository's own rules, those no other tool knows. ``python tools/check_rules.py [ROOT]``; exit status 1 names every breach.
+"""The repository's own rules, those no other tool knows.
+
+``python tools/check_rules.py [ROOT]``; exit status 1 names every breach.
 
 Each rule is a function that yields ``path[:line]: what is wrong``; the reason stands in its docstring.
 """
@@ -18,16 +20,30 @@ LIMIT, HARD_LIMIT = 600, 800
 KERNEL_INCLUDES = re.compile(
     r'"(kernels/[a-z0-9_]+\.hpp|ops/op_call\.hpp)"|<(cfloat|climits|cstddef|cstdint|immintrin\.h|arm_neon\.h|limits|type_traits)>'
 )
-FAST_MATH = re.compile("-f" + r"(fast-math|associative-math|reciprocal-math|finite-math-only|no-signed-zeros|unsafe-math)|-O" + "fast")
+FAST_MATH = re.compile(
+    "-f" + r"(fast-math|associative-math|reciprocal-math|finite-math-only|no-signed-zeros|unsafe-math)|-O" + "fast"
+)
 OUTPUT = re.compile(r"\b(f?printf|puts|abort|exit)\s*\(|std::c(out|err|log)\b|\bassert\s*\(")
 # Spelled in pieces so that this file keeps its own rule.
-PLACES = re.compile("|".join(("/wor" + r"k/(main|shared|\.)", "/tm" + r"p/(venv|team|h\d)", "pypi" + r"\.[a-z0-9-]+\.", "arti" + "factory", "/ro" + "ot/")))
+PLACES = re.compile(
+    "|".join(
+        (
+            "/wor" + r"k/(main|shared|\.)",
+            "/tm" + r"p/(venv|team|h\d)",
+            "pypi" + r"\.[a-z0-9-]+\.",
+            "arti" + "factory",
+            "/ro" + "ot/",
+        )
+    )
+)
 
 
 def files(root: Path) -> list[Path]:
     """Return the files that git tracks or would track."""
     listed = subprocess.run(
-        ["git", "-C", str(root), "ls-files", "--cached", "--others", "--exclude-standard", "-z"], capture_output=True, check=True
+        ["git", "-C", str(root), "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        capture_output=True,
+        check=True,
     )
     names = listed.stdout.decode().split("\0")
     return sorted(p for name in set(names) if name and (p := root / name).is_file())
@@ -39,7 +55,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def size(root: Path, path: Path) -> Iterator[str]:
-    """Long files hide their seams; one over 600 lines says why in a line ``Size: ...`` of its header, none is over 800."""
+    """Find long files, which hide their seams; one over 600 lines says why in a line ``Size: ...`` of its header, none is over 800."""
     if path.suffix not in (".py", ".pyx", *CPP):
         return
     text = [line for _, line in lines(path)]
@@ -50,7 +66,7 @@ def size(root: Path, path: Path) -> Iterator[str]:
 
 
 def ascii_only(root: Path, path: Path) -> Iterator[str]:
-    """Sources read the same everywhere."""
+    """Find other characters: sources read the same everywhere."""
     if path.suffix in SOURCES:
         for number, line in lines(path):
             if not line.isascii():
@@ -58,7 +74,10 @@ def ascii_only(root: Path, path: Path) -> Iterator[str]:
 
 
 def includes(root: Path, path: Path) -> Iterator[str]:
-    """One file owns OpenMP; kernels include nothing with inline functions, whose copies would be compiled for one instruction set only."""
+    """Find includes out of place: one file owns OpenMP, and kernels include nothing with inline functions.
+
+    The linker keeps one copy of an inline function: that of a kernel would be compiled for one instruction set only.
+    """
     if path.suffix not in CPP:
         return
     name = path.relative_to(root).as_posix()
@@ -73,7 +92,7 @@ def includes(root: Path, path: Path) -> Iterator[str]:
 
 
 def output(root: Path, path: Path) -> Iterator[str]:
-    """Native code reports through exceptions and results; a library never prints or ends the process."""
+    """Find output: native code reports through exceptions and results; a library never prints or ends the process."""
     name = path.relative_to(root).as_posix()
     if path.suffix in CPP and name.startswith("csrc/") and name != "csrc/ops/linkcheck.cpp":
         for number, line in lines(path):
@@ -82,7 +101,7 @@ def output(root: Path, path: Path) -> Iterator[str]:
 
 
 def flags(root: Path, path: Path) -> Iterator[str]:
-    """Fast-math changes results and the meaning of NaN."""
+    """Find fast-math, which changes results and the meaning of NaN."""
     if path.suffix in (".txt", ".cmake", ".toml", ".py", *CPP):
         for number, line in lines(path):
             if FAST_MATH.search(line):
@@ -90,7 +109,7 @@ def flags(root: Path, path: Path) -> Iterator[str]:
 
 
 def places(root: Path, path: Path) -> Iterator[str]:
-    """The repository means the same on every machine."""
+    """Find paths and hosts of one machine: the repository means the same on all."""
     if path.suffix in SOURCES or path.suffix == "":
         for number, line in lines(path):
             if found := PLACES.search(line):
@@ -98,14 +117,22 @@ def places(root: Path, path: Path) -> Iterator[str]:
 
 
 def python(root: Path, path: Path) -> Iterator[str]:
-    """The package runs no code from data; the reference shares nothing with what it checks."""
+    """Find code run from data, and a reference that shares something with what it checks."""
     name = path.relative_to(root).as_posix()
     if path.suffix != ".py" or not name.startswith("pyfastnn/"):
         return
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), name)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec", "compile"):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("eval", "exec", "compile")
+        ):
             yield f"{name}:{node.lineno}: {node.func.id}() runs code from data"
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and getattr(node.value, "value", None) is not False:
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg == "allow_pickle"
+            and getattr(node.value, "value", None) is not False
+        ):
             yield f"{name}:{node.value.lineno}: allow_pickle must be False"
         for module in imported(node):
             if module.partition(".")[0] in ("pickle", "marshal", "shelve", "dill", "joblib"):

@@ -1,4 +1,6 @@
-"""No kernel object defines a weak symbol outside its own instruction set's namespace. ``python tools/check_symbols.py [FOLDER]``
+"""No kernel object defines a weak symbol outside its own instruction set's namespace.
+
+``python tools/check_symbols.py [FOLDER]``: the check behind the kernels' dispatch.
 
 The linker keeps one copy of each weak symbol (inline function, template) of the whole module. Were that the copy compiled for AVX-512,
 a CPU without it would stop at an illegal instruction in code that has nothing to do with kernels. So everything a kernel object
@@ -46,7 +48,9 @@ def main(folder: Path) -> int:
         return 2
     wrong = [breach for isa, path in checked for breach in breaches(isa, path)]
     isas = ", ".join(sorted({isa for isa, _ in checked}))
-    print("\n".join(wrong) if wrong else f"check_symbols: {len(checked)} kernel objects ({isas}) keep to their namespaces")
+    print(
+        "\n".join(wrong) if wrong else f"check_symbols: {len(checked)} kernel objects ({isas}) keep to their namespaces"
+    )
     return 1 if wrong else 0
 
 

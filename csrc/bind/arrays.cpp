@@ -27,7 +27,8 @@ static bool dtype_of(const py::dtype& dtype, DType& out) {
 
 View array_view(const std::string& who, const std::string& name, py::handle object, bool write) {
   if (!py::isinstance<py::array>(object))
-    throw py::type_error(who + ": '" + name + "' is a " + std::string(py::str(py::type::handle_of(object).attr("__name__"))) +
+    throw py::type_error(who + ": '" + name + "' is a " +
+                         std::string(py::str(py::type::handle_of(object).attr("__name__"))) +
                          ", expected a NumPy array");
   const auto array = py::reinterpret_borrow<py::array>(object);
   View view;
@@ -39,12 +40,14 @@ View array_view(const std::string& who, const std::string& name, py::handle obje
   if (order == '>')
     throw std::invalid_argument(who + ": '" + name + "' is big-endian, expected the machine's byte order");
   if (array.ndim() > kMaxDims)
-    throw std::invalid_argument(who + ": '" + name + "' has " + std::to_string(array.ndim()) + " dimensions, expected at most 4");
+    throw std::invalid_argument(who + ": '" + name + "' has " + std::to_string(array.ndim()) +
+                                " dimensions, expected at most 4");
   view.ndim = static_cast<std::int32_t>(array.ndim());
   for (int d = 0; d < view.ndim; ++d) view.shape[d] = array.shape(d);
   const int flags = array.flags();
   if ((flags & py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_) == 0)
-    throw std::invalid_argument(who + ": '" + name + "' is not C-contiguous; pass numpy.ascontiguousarray(" + name + ")");
+    throw std::invalid_argument(who + ": '" + name + "' is not C-contiguous; pass numpy.ascontiguousarray(" + name +
+                                ")");
   if ((flags & py::detail::npy_api::NPY_ARRAY_ALIGNED_) == 0)
     throw std::invalid_argument(who + ": '" + name + "' is not aligned to its items; pass a copy");
   if (write && (flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_) == 0)

@@ -12,8 +12,8 @@ namespace pfn {
 namespace py = pybind11;
 
 // The view of an array that a kernel may read (or write). `who` starts every message ("linear_forward").
-// Throws py::type_error when it is no ndarray or its dtype is none of ours, std::invalid_argument when it is not C-contiguous, aligned,
-// in native byte order, of at most 4 dimensions, or (write) writable.
+// Throws py::type_error when it is no ndarray or its dtype is none of ours, std::invalid_argument when it is not
+// C-contiguous, aligned, in native byte order, of at most 4 dimensions, or (write) writable.
 View array_view(const std::string& who, const std::string& name, py::handle object, bool write);
 
 py::array new_array(const View& view);

@@ -71,7 +71,8 @@ void check_overlap(const OpSchema& schema, const OpCall& call) {
       if (call.in[i].ndim < 0 || !overlap(call.out[o], call.in[i])) continue;
       const bool same = call.out[o].data == call.in[i].data;
       if (same && (arg.alias == static_cast<int>(i) || (schema.inplace && o == 0 && i == 0))) continue;
-      throw std::invalid_argument(schema.name + ": output '" + arg.name + "' overlaps input '" + schema.inputs[i].name + "'");
+      throw std::invalid_argument(schema.name + ": output '" + arg.name + "' overlaps input '" + schema.inputs[i].name +
+                                  "'");
     }
     for (std::size_t other = 0; other < o; ++other)
       if (overlap(call.out[o], call.out[other]))
@@ -123,7 +124,8 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::objec
     if (fields.size() != kHyperFields)
       throw py::type_error(schema.name + ": 'hyper' has " + std::to_string(fields.size()) + " fields, expected " +
                            std::to_string(static_cast<int>(kHyperFields)));
-    for (std::size_t f = 0; f < kHyperFields; ++f) row[f] = number(schema, hyper_name(static_cast<HyperField>(f)), fields[f]);
+    for (std::size_t f = 0; f < kHyperFields; ++f)
+      row[f] = number(schema, hyper_name(static_cast<HyperField>(f)), fields[f]);
     op.hyper = row;
   }
 
@@ -138,8 +140,8 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::objec
     if (given.size() > 0 && !given[o].is_none()) {
       array = given[o];
       if (arg.alias >= 0 && !array.is(inputs[static_cast<std::size_t>(arg.alias)]))
-        throw std::invalid_argument(schema.name + ": output '" + arg.name + "' is updated in place, expected the array given as input '" +
-                                    arg.name + "'");
+        throw std::invalid_argument(schema.name + ": output '" + arg.name +
+                                    "' is updated in place, expected the array given as input '" + arg.name + "'");
     } else if (arg.alias >= 0)
       array = inputs[static_cast<std::size_t>(arg.alias)];
     else
@@ -147,8 +149,8 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::objec
     const View view = array_view(schema.name, arg.name, array, true);
     check_dtype(schema, arg, view, type, because);
     if (view.ndim != op.out[o].ndim || !std::equal(view.shape, view.shape + view.ndim, op.out[o].shape))
-      throw std::invalid_argument(schema.name + ": output '" + arg.name + "' has shape " + shape_text(view) + ", expected " +
-                                  shape_text(op.out[o]));
+      throw std::invalid_argument(schema.name + ": output '" + arg.name + "' has shape " + shape_text(view) +
+                                  ", expected " + shape_text(op.out[o]));
     op.out[o].data = view.data;
     result[o] = std::move(array);
   }
@@ -220,8 +222,8 @@ py::list describe_ops() {
 }  // namespace
 
 void bind_call(py::module_& m) {
-  m.def("call", &call, py::arg("name"), py::arg("inputs"), py::arg("outputs") = py::none(), py::arg("attrs") = py::tuple(),
-        py::arg("hyper") = py::none(), py::arg("dtype") = py::none());
+  m.def("call", &call, py::arg("name"), py::arg("inputs"), py::arg("outputs") = py::none(),
+        py::arg("attrs") = py::tuple(), py::arg("hyper") = py::none(), py::arg("dtype") = py::none());
   m.def("op_schemas", &describe_ops);
   m.def("hyper_fields", [] {
     py::list out;

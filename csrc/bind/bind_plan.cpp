@@ -83,7 +83,8 @@ class PyPlan {
                      const py::object& progress, int threads, const py::object& step_ns, const std::string& then) {
     Entry entry(plan_);
     StepList& list = plan_.list(name);
-    for (const auto& item : arrays) bind_one(item.first.cast<std::string>(), py::reinterpret_borrow<py::object>(item.second));
+    for (const auto& item : arrays)
+      bind_one(item.first.cast<std::string>(), py::reinterpret_borrow<py::object>(item.second));
     RunRequest request = make_request(rows, batch, hyper, threads);
     if (!watch.is_none()) request.watch = watched(watch.cast<std::string>());
     request.limit = limit;
@@ -91,8 +92,8 @@ class PyPlan {
     if (!step_ns.is_none()) {
       const View view = array_view("plan", "step_ns", step_ns, true);
       if (view.dtype != DType::i64 || view.size() != static_cast<std::int64_t>(list.steps.size()))
-        throw std::invalid_argument("plan: 'step_ns' must hold one int64 for each of the " + std::to_string(list.steps.size()) +
-                                    " steps");
+        throw std::invalid_argument("plan: 'step_ns' must hold one int64 for each of the " +
+                                    std::to_string(list.steps.size()) + " steps");
       request.step_ns = view.as<std::int64_t>();
     }
     if (snapshot) copy_state(list, true);
@@ -126,10 +127,12 @@ class PyPlan {
     copy_state(plan_.list(name), false);
   }
 
-  py::list trace(const std::string& name, std::int64_t rows, const py::dict& arrays, const py::object& hyper, int threads) {
+  py::list trace(const std::string& name, std::int64_t rows, const py::dict& arrays, const py::object& hyper,
+                 int threads) {
     Entry entry(plan_);
     StepList& list = plan_.list(name);
-    for (const auto& item : arrays) bind_one(item.first.cast<std::string>(), py::reinterpret_borrow<py::object>(item.second));
+    for (const auto& item : arrays)
+      bind_one(item.first.cast<std::string>(), py::reinterpret_borrow<py::object>(item.second));
     RunRequest request = make_request(rows, rows, hyper, threads);
     struct Hook : StepHook {
       const Plan& plan;
@@ -220,7 +223,8 @@ class PyPlan {
     return out;
   }
 
-  static PlanOptions make_options(std::int64_t max_batch, const std::string& dtype, bool reuse, bool inplace, bool poison) {
+  static PlanOptions make_options(std::int64_t max_batch, const std::string& dtype, bool reuse, bool inplace,
+                                  bool poison) {
     if (dtype != "float32" && dtype != "float64")
       throw std::invalid_argument("plan: dtype is '" + dtype + "', expected 'float32' or 'float64'");
     PlanOptions options;
@@ -255,7 +259,8 @@ class PyPlan {
     const int id = plan_.value_id(name);
     const Value& value = plan_.value(id);
     if (!value.external || value.advance != Advance::step || value.dtype != "f64")
-      throw std::invalid_argument("plan: '" + name + "' cannot be watched: it is not a float64 result that advances by step");
+      throw std::invalid_argument("plan: '" + name +
+                                  "' cannot be watched: it is not a float64 result that advances by step");
     return id;
   }
 
@@ -264,7 +269,8 @@ class PyPlan {
     const int id = plan_.value_id(name);
     const auto index = static_cast<std::size_t>(id);
     Value& value = plan_.value(id);
-    if (!value.external) throw std::invalid_argument("plan: '" + name + "' lives in the plan's own memory and cannot be bound");
+    if (!value.external)
+      throw std::invalid_argument("plan: '" + name + "' lives in the plan's own memory and cannot be bound");
     if (array.is_none()) {
       value.data = nullptr;
       kept_[index] = py::none();
@@ -330,9 +336,9 @@ class PyPlan {
 
 void bind_plan(py::module_& m) {
   py::class_<PyPlan>(m, "Plan")
-      .def(py::init<const py::list&, const py::dict&, std::int64_t, const std::string&, bool, bool, bool>(), py::arg("values"),
-           py::arg("lists"), py::kw_only(), py::arg("max_batch"), py::arg("dtype") = "float32", py::arg("reuse") = true,
-           py::arg("inplace") = true, py::arg("poison") = false)
+      .def(py::init<const py::list&, const py::dict&, std::int64_t, const std::string&, bool, bool, bool>(),
+           py::arg("values"), py::arg("lists"), py::kw_only(), py::arg("max_batch"), py::arg("dtype") = "float32",
+           py::arg("reuse") = true, py::arg("inplace") = true, py::arg("poison") = false)
       .def("bind", &PyPlan::bind, py::arg("name"), py::arg("array"))
       .def("run", &PyPlan::run_list, py::arg("name"), py::arg("rows"), py::arg("batch"), py::arg("arrays") = py::dict(),
            py::kw_only(), py::arg("hyper") = py::none(), py::arg("watch") = py::none(),

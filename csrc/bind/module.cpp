@@ -19,7 +19,8 @@ namespace py = pybind11;
 using namespace pfn;
 
 static void set_threads(int n) {
-  if (n < 0) throw std::invalid_argument("set_num_threads: n is " + std::to_string(n) + ", expected 1 or more (0: the default)");
+  if (n < 0)
+    throw std::invalid_argument("set_num_threads: n is " + std::to_string(n) + ", expected 1 or more (0: the default)");
   set_num_threads(n);
 }
 
@@ -57,6 +58,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("openmp_runtime", &openmp_runtime);
   m.def("num_threads", &num_threads);
   m.def("set_num_threads", &set_threads, py::arg("n"));
+  m.def("parallel_cost", &parallel_cost);
   m.def("set_parallel_cost", &set_parallel_cost, py::arg("ns"));
   m.def("permutation", &permutation, py::arg("out"), py::arg("seed"), py::arg("epoch"));
   bind_call(m);

@@ -6,17 +6,16 @@ namespace pfn {
 
 static Isa g_active = Isa::generic;
 
-const char* isa_name(Isa isa) {
-  return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "generic";
-}
+const char* isa_name(Isa isa) { return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "generic"; }
 
 std::vector<Isa> compiled_isas() {
-  return {Isa::generic,
+  return {
+      Isa::generic,
 #ifdef PFN_HAVE_AVX2
-          Isa::avx2,
+      Isa::avx2,
 #endif
 #ifdef PFN_HAVE_AVX512
-          Isa::avx512,
+      Isa::avx512,
 #endif
   };
 }
@@ -45,7 +44,8 @@ Isa active_isa() { return g_active; }
 
 void select_isa(const std::string& forced) {
   if (!runs_here(Isa::generic))
-    throw std::invalid_argument("this build of pyfastnn needs an x86-64-v2 processor (SSE4.2, POPCNT); this one lacks it");
+    throw std::invalid_argument(
+        "this build of pyfastnn needs an x86-64-v2 processor (SSE4.2, POPCNT); this one lacks it");
   if (forced.empty()) {
     g_active = detected_isa();
     return;

@@ -12,8 +12,8 @@ std::vector<Isa> compiled_isas();  // from the least to the best
 Isa detected_isa();                // the best compiled one this CPU can run
 Isa active_isa();
 
-// Picks the ISA once, at import: the one named by `forced` (empty: the best). Throws std::invalid_argument when that name is
-// unknown or cannot run here, or when the CPU lacks even the baseline.
+// Picks the ISA once, at import: the one named by `forced` (empty: the best). Throws std::invalid_argument when that
+// name is unknown or cannot run here, or when the CPU lacks even the baseline.
 void select_isa(const std::string& forced);
 
 }  // namespace pfn

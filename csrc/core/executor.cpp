@@ -25,10 +25,12 @@ void check_bound(const Plan& plan, const StepList& list, const RunRequest& reque
     const Value& value = plan.values()[static_cast<std::size_t>(slot.value)];
     if (value.data == nullptr && request.rows > 0)
       throw std::invalid_argument("plan: '" + value.name + "' is not bound to an array");
-    const std::int64_t wanted = value.advance == Advance::row ? request.rows : value.advance == Advance::step ? steps : 0;
+    const std::int64_t wanted = value.advance == Advance::row    ? request.rows
+                                : value.advance == Advance::step ? steps
+                                                                 : 0;
     if (value.bound_rows < wanted)
-      throw std::invalid_argument("plan: '" + value.name + "' has " + std::to_string(value.bound_rows) + " rows, expected " +
-                                  std::to_string(wanted));
+      throw std::invalid_argument("plan: '" + value.name + "' has " + std::to_string(value.bound_rows) +
+                                  " rows, expected " + std::to_string(wanted));
   }
 }
 
@@ -96,10 +98,9 @@ void Loop::run(Team& team) {
     const bool is_tail = k + 1 == steps && tail_rows != list.full.rows;
     Prepared& prepared = is_tail ? list.tail : list.full;
     set_pointers(plan, list, prepared, k, request.batch, k > 0 && !is_tail);
-    const double* hyper =
-        request.hyper == nullptr
-            ? nullptr
-            : request.hyper + (request.hyper_steps == 1 ? 0 : k) * request.hyper_groups * kHyperFields;
+    const double* hyper = request.hyper == nullptr ? nullptr
+                                                   : request.hyper + (request.hyper_steps == 1 ? 0 : k) *
+                                                                         request.hyper_groups * kHyperFields;
     for (std::size_t s = 0; s < list.steps.size(); ++s) {
       OpCall& call = prepared.calls[s];
       const Step& step = list.steps[s];
@@ -158,11 +159,10 @@ RunResult run(Plan& plan, StepList& list, const RunRequest& request) {
   const std::int64_t steps = (request.rows + request.batch - 1) / request.batch;
   const std::int64_t tail_rows = request.rows - (steps - 1) * request.batch;
   for (const Step& step : list.steps)
-    if (!op_schema(step.op).hyper.empty() &&
-        (request.hyper == nullptr || step.group >= request.hyper_groups ||
-         (request.hyper_steps != 1 && request.hyper_steps < steps)))
-      throw std::invalid_argument("plan: " + op_schema(step.op).name + " reads hyper row " + std::to_string(step.group) +
-                                  ", and 'hyper' has too few steps or groups");
+    if (!op_schema(step.op).hyper.empty() && (request.hyper == nullptr || step.group >= request.hyper_groups ||
+                                              (request.hyper_steps != 1 && request.hyper_steps < steps)))
+      throw std::invalid_argument("plan: " + op_schema(step.op).name + " reads hyper row " +
+                                  std::to_string(step.group) + ", and 'hyper' has too few steps or groups");
   check_bound(plan, list, request, steps);
   check_indices(plan, list, request);
 
@@ -185,7 +185,9 @@ RunResult run(Plan& plan, StepList& list, const RunRequest& request) {
   for (const Prepared* prepared : {&list.full, &list.tail})
     for (const OpCall& call : prepared->calls) shared_work = shared_work || worth_threads(call);
   Loop loop{plan, list, request, steps, tail_rows, sizes.local, RunResult()};
-  with_team(shared_work ? request.threads : 1, [](void* context, Team& team) { static_cast<Loop*>(context)->run(team); }, &loop);
+  with_team(
+      shared_work ? request.threads : 1, [](void* context, Team& team) { static_cast<Loop*>(context)->run(team); },
+      &loop);
   return loop.result;
 }
 

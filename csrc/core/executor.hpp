@@ -22,14 +22,14 @@ struct StepHook {
 };
 
 struct RunRequest {
-  std::int64_t rows = 0;         // rows to go through
-  std::int64_t batch = 1;        // rows a step; the last step takes what is left
-  const double* hyper = nullptr; // [hyper_steps][hyper_groups][kHyperFields]
-  std::int64_t hyper_steps = 0;  // 1: the same row for every step
+  std::int64_t rows = 0;          // rows to go through
+  std::int64_t batch = 1;         // rows a step; the last step takes what is left
+  const double* hyper = nullptr;  // [hyper_steps][hyper_groups][kHyperFields]
+  std::int64_t hyper_steps = 0;   // 1: the same row for every step
   std::int64_t hyper_groups = 0;
-  int watch = -1;                // external f64 value that advances by step: tested after each step
-  double limit = 0;              // stop when the watched value exceeds it (infinity: only when not finite)
-  double limit_factor = 0;       // above 0: the limit is this times the first watched value of the run
+  int watch = -1;           // external f64 value that advances by step: tested after each step
+  double limit = 0;         // stop when the watched value exceeds it (infinity: only when not finite)
+  double limit_factor = 0;  // above 0: the limit is this times the first watched value of the run
   int threads = 1;
   std::int64_t* step_ns = nullptr;  // per step of the list: nanoseconds are added when given
   Poll* poll = nullptr;
@@ -41,7 +41,8 @@ struct RunResult {
   StopReason reason = StopReason::finished;
 };
 
-// Checks bindings and sizes, takes all memory, then runs. Throws std::invalid_argument or std::bad_alloc before the first step only.
+// Checks bindings and sizes, takes all memory, then runs. Throws std::invalid_argument or std::bad_alloc before the
+// first step only.
 RunResult run(Plan& plan, StepList& list, const RunRequest& request);
 
 }  // namespace pfn

@@ -85,12 +85,13 @@ void Plan::check(const StepList& steps) const {
         call.in[i].ndim = -1;
         continue;
       }
-      if (id < 0 || id >= count) throw std::invalid_argument("plan: " + schema.name + ": bad id of '" + schema.inputs[i].name + "'");
+      if (id < 0 || id >= count)
+        throw std::invalid_argument("plan: " + schema.name + ": bad id of '" + schema.inputs[i].name + "'");
       call.in[i] = view(id, options_.max_batch);
       const std::string& have = values_[static_cast<std::size_t>(id)].dtype;
       if (have != schema.inputs[i].dtype && schema.inputs[i].dtype != "any")
-        throw std::invalid_argument("plan: " + schema.name + ": '" + schema.inputs[i].name + "' is " + have + ", expected " +
-                                    schema.inputs[i].dtype);
+        throw std::invalid_argument("plan: " + schema.name + ": '" + schema.inputs[i].name + "' is " + have +
+                                    ", expected " + schema.inputs[i].dtype);
     }
     infer_shapes(schema, call, options_.float_type);
     for (std::size_t o = 0; o < step.outputs.size(); ++o) {
@@ -117,8 +118,8 @@ void Plan::place(StepList& list) const {
     for (int id : step.inputs)
       if (id >= 0 && !values_[static_cast<std::size_t>(id)].external) {
         if (first[static_cast<std::size_t>(id)] < 0)
-          throw std::invalid_argument("plan: step list '" + list.name + "' reads '" + values_[static_cast<std::size_t>(id)].name +
-                                      "' before any step wrote it");
+          throw std::invalid_argument("plan: step list '" + list.name + "' reads '" +
+                                      values_[static_cast<std::size_t>(id)].name + "' before any step wrote it");
         last[static_cast<std::size_t>(id)] = s;
       }
     for (int id : step.outputs)

@@ -1,7 +1,8 @@
 // A plan: named values and step lists over them, checked and placed once; the executor then runs it without decisions.
 //
-// Values live in the scratch arena (placed here by lifetime) or in external memory bound by name: parameters, optimizer state,
-// running statistics, data sets, results. Dimensions may be kBatch (the rows of this step) or kAny (the rows of a data set).
+// Values live in the scratch arena (placed here by lifetime) or in external memory bound by name: parameters, optimizer
+// state, running statistics, data sets, results. Dimensions may be kBatch (the rows of this step) or kAny (the rows of
+// a data set).
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -26,10 +27,10 @@ struct Value {
   std::vector<std::int64_t> dims;
   bool external = false;
   Advance advance = Advance::none;
-  void* data = nullptr;             // external: bound memory
-  DType bound_dtype = DType::f32;   // external `any`: dtype of the bound memory
-  std::int64_t bound_rows = 0;      // external: first dimension of the bound memory
-  std::int64_t bound_items = 0;     // external: elements of the bound memory
+  void* data = nullptr;            // external: bound memory
+  DType bound_dtype = DType::f32;  // external `any`: dtype of the bound memory
+  std::int64_t bound_rows = 0;     // external: first dimension of the bound memory
+  std::int64_t bound_items = 0;    // external: elements of the bound memory
 };
 
 struct Step {
@@ -60,8 +61,8 @@ struct StepList {
   std::vector<Step> steps;
   std::vector<std::int64_t> offset;  // per value: byte offset in the arena, -1 if not a scratch value of this list
   std::int64_t scratch_bytes = 0;
-  std::vector<PointerSlot> slots;    // external arguments
-  Prepared full, tail;               // batch-size calls, and those of the last, smaller batch
+  std::vector<PointerSlot> slots;  // external arguments
+  Prepared full, tail;             // batch-size calls, and those of the last, smaller batch
 };
 
 struct PlanOptions {
@@ -86,15 +87,16 @@ class Plan {
   Arena& scratch() { return scratch_; }
 
   View view(int id, std::int64_t rows) const;  // shape and dtype for a batch of `rows`; no pointer
-  void prepare(const StepList& list, Prepared& prepared, std::int64_t rows) const;  // nothing to do if it was the last time
+  void prepare(const StepList& list, Prepared& prepared,
+               std::int64_t rows) const;  // nothing to do if it was the last time
 
   // Remembers what is bound; the calls are made ready again only when a shape or dtype changed.
   void bind(int id, void* data, DType dtype, std::int64_t rows, std::int64_t items);
 
   std::atomic<bool> running{false};
-  Arena local;            // per-thread workspaces
-  Arena shared;           // OpCall::scratch of the step that runs
-  Arena snapshot;         // copies of state taken at the start of a run
+  Arena local;     // per-thread workspaces
+  Arena shared;    // OpCall::scratch of the step that runs
+  Arena snapshot;  // copies of state taken at the start of a run
   std::int64_t snapshot_bytes = 0;
 
  private:

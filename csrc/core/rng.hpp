@@ -6,8 +6,8 @@ namespace pfn {
 
 constexpr int kPhiloxBlocks = 16;
 
-// Ten rounds on the counters (first + k, 0, c2, c3), k = 0..15, under the key (seed low, seed high): 64 words, those of counter k
-// at word[4 * k]. The blocks go side by side so that the compiler can keep them in vectors.
+// Ten rounds on the counters (first + k, 0, c2, c3), k = 0..15, under the key (seed low, seed high): 64 words, those of
+// counter k at word[4 * k]. The blocks go side by side so that the compiler can keep them in vectors.
 inline void philox_blocks(std::uint64_t seed, std::uint32_t first, std::uint32_t c2, std::uint32_t c3,
                           std::uint32_t word[4 * kPhiloxBlocks]) {
   std::uint32_t x0[kPhiloxBlocks], x1[kPhiloxBlocks], x2[kPhiloxBlocks], x3[kPhiloxBlocks];
@@ -42,15 +42,16 @@ inline void philox_blocks(std::uint64_t seed, std::uint32_t first, std::uint32_t
 // The third counter word of the shuffle; ops use their node number there, which is never this large.
 constexpr std::uint32_t kShuffleStream = 0xFFFFFFFFu;
 
-// Writes a permutation of 0..n-1 (n < 2**32) fixed by (seed, epoch): Fisher and Yates from the end, position i swapped with
-// (word_i * (i + 1)) >> 32, whose bias is at most n / 2**32.
+// Writes a permutation of 0..n-1 (n < 2**32) fixed by (seed, epoch): Fisher and Yates from the end, position i swapped
+// with (word_i * (i + 1)) >> 32, whose bias is at most n / 2**32.
 inline void shuffled(std::int64_t* out, std::int64_t n, std::uint64_t seed, std::uint32_t epoch) {
   for (std::int64_t i = 0; i < n; ++i) out[i] = i;
   constexpr std::int64_t kWords = 4 * kPhiloxBlocks;
   std::uint32_t word[kWords];
   for (std::int64_t i = n - 1, drawn = 0; i > 0; --i, ++drawn) {
     if (drawn % kWords == 0) philox_blocks(seed, static_cast<std::uint32_t>(drawn / 4), kShuffleStream, epoch, word);
-    const auto j = static_cast<std::int64_t>((std::uint64_t{word[drawn % kWords]} * static_cast<std::uint64_t>(i + 1)) >> 32);
+    const auto j =
+        static_cast<std::int64_t>((std::uint64_t{word[drawn % kWords]} * static_cast<std::uint64_t>(i + 1)) >> 32);
     const std::int64_t kept = out[i];
     out[i] = out[j];
     out[j] = kept;

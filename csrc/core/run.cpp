@@ -25,7 +25,10 @@ bool phase_worth_threads(const Phase& phase) { return phase.cost >= parallel_cos
 }  // namespace
 
 double parallel_cost() { return g_parallel_cost.load(std::memory_order_relaxed); }
-void set_parallel_cost(double ns) { g_parallel_cost.store(ns, std::memory_order_relaxed); }
+void set_parallel_cost(double ns) {
+  g_parallel_cost.store(ns, std::memory_order_relaxed);
+  set_adaptive_threads(ns > 0);
+}
 
 bool worth_threads(const OpCall& call) {
   for (int p = 0; p < call.phases; ++p)

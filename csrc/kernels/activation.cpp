@@ -57,14 +57,12 @@ static inline void map2(const OpCall& call, std::int64_t begin, std::int64_t end
   T* y = call.out[0].as<T>();
   std::int64_t i = begin;
   for (; i + 2 * L <= end; i += 2 * L) {
-    const Vec<T> y0 = f(load<T>(a + i), load<T>(b + i)),
-                 y1 = f(load<T>(a + i + L), load<T>(b + i + L));
+    const Vec<T> y0 = f(load<T>(a + i), load<T>(b + i)), y1 = f(load<T>(a + i + L), load<T>(b + i + L));
     store<T>(y + i, y0);
     store<T>(y + i + L, y1);
   }
   for (; i + L <= end; i += L) store<T>(y + i, f(load<T>(a + i), load<T>(b + i)));
-  if (i < end)
-    store_partial(y + i, f(load_partial(a + i, end - i), load_partial(b + i, end - i)), end - i);
+  if (i < end) store_partial(y + i, f(load_partial(a + i, end - i), load_partial(b + i, end - i)), end - i);
 }
 
 template <class T>
@@ -80,23 +78,20 @@ static void relu_forward_run(const OpCall& call, int, std::int64_t begin, std::i
 PFN_KERNEL(relu_forward, cheap_prepare, relu_forward_run);
 
 template <class T>
-static void relu_backward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                              void*) {
+static void relu_backward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   map2<T>(call, begin, end, [](Vec<T> dy, Vec<T> y) { return y <= T(0) ? splat(T(0)) : dy; });
 }
 PFN_KERNEL(relu_backward, cheap_prepare, relu_backward_run);
 
 template <class T>
-static void leaky_relu_forward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                                   void*) {
+static void leaky_relu_forward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   const Vec<T> slope = splat(static_cast<T>(call.attr[0]));
   map<T>(call, begin, end, [slope](Vec<T> x) { return x > T(0) ? x : slope * x; });
 }
 PFN_KERNEL(leaky_relu_forward, cheap_prepare, leaky_relu_forward_run);
 
 template <class T>
-static void leaky_relu_backward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                                    void*) {
+static void leaky_relu_backward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   const Vec<T> slope = splat(static_cast<T>(call.attr[0]));
   map2<T>(call, begin, end, [slope](Vec<T> dy, Vec<T> x) { return x > T(0) ? dy : slope * dy; });
 }
@@ -105,29 +100,25 @@ PFN_KERNEL(leaky_relu_backward, cheap_prepare, leaky_relu_backward_run);
 template <class T>
 static void elu_forward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   const Vec<T> alpha = splat(static_cast<T>(call.attr[0]));
-  map<T>(call, begin, end,
-         [alpha](Vec<T> x) { return x > T(0) ? x : alpha * expm1_nonpositive<T>(x); });
+  map<T>(call, begin, end, [alpha](Vec<T> x) { return x > T(0) ? x : alpha * expm1_nonpositive<T>(x); });
 }
 PFN_KERNEL(elu_forward, costly_prepare, elu_forward_run);
 
 template <class T>
 static void elu_backward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   const Vec<T> alpha = splat(static_cast<T>(call.attr[0]));
-  map2<T>(call, begin, end,
-          [alpha](Vec<T> dy, Vec<T> y) { return y > T(0) ? dy : dy * (y + alpha); });
+  map2<T>(call, begin, end, [alpha](Vec<T> dy, Vec<T> y) { return y > T(0) ? dy : dy * (y + alpha); });
 }
 PFN_KERNEL(elu_backward, cheap_prepare, elu_backward_run);
 
 template <class T>
-static void sigmoid_forward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                                void*) {
+static void sigmoid_forward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   map<T>(call, begin, end, [](Vec<T> x) { return vsigmoid<T>(x); });
 }
 PFN_KERNEL(sigmoid_forward, costly_prepare, sigmoid_forward_run);
 
 template <class T>
-static void sigmoid_backward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                                 void*) {
+static void sigmoid_backward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   map2<T>(call, begin, end, [](Vec<T> dy, Vec<T> y) { return dy * (y * (T(1) - y)); });
 }
 PFN_KERNEL(sigmoid_backward, cheap_prepare, sigmoid_backward_run);
@@ -140,8 +131,7 @@ PFN_KERNEL(tanh_forward, costly_prepare, tanh_forward_run);
 
 // (1 - y) * (1 + y) keeps its digits where 1 - y * y would cancel.
 template <class T>
-static void tanh_backward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                              void*) {
+static void tanh_backward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   map2<T>(call, begin, end, [](Vec<T> dy, Vec<T> y) { return dy * ((T(1) - y) * (T(1) + y)); });
 }
 PFN_KERNEL(tanh_backward, cheap_prepare, tanh_backward_run);

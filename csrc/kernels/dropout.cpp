@@ -34,20 +34,18 @@ static inline T kept_scale(double p) {
 
 // One vector: mask and y from the words and x. The mask leaves as bytes of 0 and 1.
 template <class T>
-static inline void drop(const std::uint32_t* word, std::uint32_t last_dropped, Vec<T> scale,
-                        const T* x, T* y, std::uint8_t* mask) {
+static inline void drop(const std::uint32_t* word, std::uint32_t last_dropped, Vec<T> scale, const T* x, T* y,
+                        std::uint8_t* mask) {
   typedef std::uint32_t Words __attribute__((vector_size(4 * kLanes<T>), aligned(4), may_alias));
   typedef IntOf<T> Wide __attribute__((vector_size(PFN_VEC_BYTES)));
   typedef std::uint8_t Bytes __attribute__((vector_size(kLanes<T>), aligned(1), may_alias));
-  const Wide kept =
-      __builtin_convertvector(*reinterpret_cast<const Words*>(word) > last_dropped, Wide);
+  const Wide kept = __builtin_convertvector(*reinterpret_cast<const Words*>(word) > last_dropped, Wide);
   *reinterpret_cast<Bytes*>(mask) = __builtin_convertvector(kept & 1, Bytes);
   store<T>(y, (Vec<T>)((Wide)(load<T>(x) * scale) & kept));
 }
 
 template <class T>
-static void dropout_forward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                                void*) {
+static void dropout_forward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   const double p = call.attr[0];
   const T* x = call.in[0].as<const T>();
   T* y = call.out[0].as<T>();
@@ -66,10 +64,9 @@ static void dropout_forward_run(const OpCall& call, int, std::int64_t begin, std
   const std::uint32_t last_dropped =
       static_cast<std::uint32_t>(static_cast<double>(below) < threshold ? below : below - 1);
   const std::uint64_t seed = static_cast<std::uint64_t>(call.hyper[kHyper_seed]);
-  const PhiloxKey key = {
-      static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32),
-      static_cast<std::uint32_t>(static_cast<std::uint64_t>(call.attr[1])),
-      static_cast<std::uint32_t>(static_cast<std::uint64_t>(call.hyper[kHyper_step]))};
+  const PhiloxKey key = {static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32),
+                         static_cast<std::uint32_t>(static_cast<std::uint64_t>(call.attr[1])),
+                         static_cast<std::uint32_t>(static_cast<std::uint64_t>(call.hyper[kHyper_step]))};
   const T scale = kept_scale<T>(p);
   alignas(PFN_VEC_BYTES) std::uint32_t word[kPhiloxWords];
   std::int64_t i = begin;
@@ -91,8 +88,7 @@ static void dropout_forward_run(const OpCall& call, int, std::int64_t begin, std
 PFN_KERNEL(dropout_forward, forward_prepare, dropout_forward_run);
 
 template <class T>
-static void dropout_backward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                                 void*) {
+static void dropout_backward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   const T* dy = call.in[0].as<const T>();
   const std::uint8_t* mask = call.in[1].as<const std::uint8_t>();
   T* dx = call.out[0].as<T>();
@@ -101,8 +97,7 @@ static void dropout_backward_run(const OpCall& call, int, std::int64_t begin, st
   std::int64_t i = begin;
   for (; i + block <= end; i += block) {
     T result[block];
-    for (std::int64_t j = 0; j < block; ++j)
-      result[j] = mask[i + j] != 0 ? dy[i + j] * scale : T(0);
+    for (std::int64_t j = 0; j < block; ++j) result[j] = mask[i + j] != 0 ? dy[i + j] * scale : T(0);
     __builtin_memcpy(dx + i, result, sizeof(result));
   }
   for (; i < end; ++i) dx[i] = mask[i] != 0 ? dy[i] * scale : T(0);

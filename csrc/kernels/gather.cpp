@@ -30,8 +30,7 @@ static inline Vec<T> convert(const S* p) {
   } else if constexpr (sizeof(S) == 1) {
     return load_bytes(p, T());
   } else {
-    typedef S Source
-        __attribute__((vector_size(sizeof(S) * kLanes<T>), aligned(alignof(S)), may_alias));
+    typedef S Source __attribute__((vector_size(sizeof(S) * kLanes<T>), aligned(alignof(S)), may_alias));
     return __builtin_convertvector(*reinterpret_cast<const Source*>(p), Vec<T>);
   }
 }
@@ -46,8 +45,7 @@ static inline Vec<T> adjusted(Vec<T> x, Vec<T> shift, Vec<T> scale) {
 // `next` is the row that will be wanted soon, or null: the processor's own prefetch stops at pages
 // and rows. It is fetched into the second-level cache, since a long row would empty the first.
 template <class T, class S, bool kShift, bool kScale>
-static inline void gather_row(const S* row, const S* next, const T* shift, const T* scale, T* x,
-                              std::int64_t cols) {
+static inline void gather_row(const S* row, const S* next, const T* shift, const T* scale, T* x, std::int64_t cols) {
   constexpr std::int64_t L = kLanes<T>;
   constexpr std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(S));
   constexpr std::int64_t chunk = L > line ? L : line;
@@ -71,10 +69,8 @@ static inline void gather_row(const S* row, const S* next, const T* shift, const
   }
   if (j < cols) {
     const std::int64_t count = cols - j;
-    const Vec<T> d = kShift ? load_partial(shift + j, count) : zero,
-                 f = kScale ? load_partial(scale + j, count) : zero;
-    store_partial(x + j, adjusted<T, kShift, kScale>(convert_partial<T, S>(row + j, count), d, f),
-                  count);
+    const Vec<T> d = kShift ? load_partial(shift + j, count) : zero, f = kScale ? load_partial(scale + j, count) : zero;
+    store_partial(x + j, adjusted<T, kShift, kScale>(convert_partial<T, S>(row + j, count), d, f), count);
   }
 }
 
@@ -95,8 +91,7 @@ static void gather_typed(const OpCall& call, std::int64_t begin, std::int64_t en
       for (std::int64_t j = 0; j < cols; ++j) x[j] = static_cast<T>(__builtin_nan(""));
       continue;
     }
-    const S* next =
-        ahead < end - i && known(index[i + ahead]) ? data + index[i + ahead] * cols : nullptr;
+    const S* next = ahead < end - i && known(index[i + ahead]) ? data + index[i + ahead] * cols : nullptr;
     gather_row<T, S, kShift, kScale>(data + index[i] * cols, next, shift, scale, x, cols);
   }
 }
@@ -118,8 +113,7 @@ template <class T>
 static void gather_rows_prepare(OpCall& call) {
   const std::int64_t cols = call.out[0].cols();
   const std::int64_t grain = cols >= 4096 ? 1 : 4096 / (cols > 0 ? cols : 1);
-  one_phase(call, call.out[0].rows(), 5.0 + 0.1 * (sizeof(T) / 4) * static_cast<double>(cols),
-            grain);
+  one_phase(call, call.out[0].rows(), 5.0 + 0.1 * (sizeof(T) / 4) * static_cast<double>(cols), grain);
 }
 template <class T>
 static void gather_rows_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
@@ -139,8 +133,7 @@ static void gather_labels_prepare(OpCall& call) {
   one_phase(call, call.out[0].size(), 1.0, 4096);
 }
 template <class T>
-static void gather_labels_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                              void*) {
+static void gather_labels_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   const std::int64_t* data = call.in[0].as<const std::int64_t>();
   const std::int64_t* index = call.in[1].as<const std::int64_t>();
   std::int64_t* labels = call.out[0].as<std::int64_t>();

@@ -1,8 +1,12 @@
 // The loops around the microkernel. See gemm.hpp for what is computed and in which order.
 //
-// For each block of k (in order): for each panel of columns: for each tile of rows. A block of rows of A (about 240 KiB)
-// and one panel of B stay in the second-level cache together. A is never packed with AVX-512: copying costs more than the
-// stride.
+// For each block of k (in order): for each block of rows of A (about 240 KiB): for each panel of columns: for each tile
+// of rows. The block of A and one panel of B stay in the second-level cache together. nn and nt read A where it lies;
+// tn copies it where short tiles, or a row length that is a multiple of the page, make reading it in place slower than
+// the copy.
+//
+// Source: K. Goto, R. A. van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34 (2008) 12; here
+// panels of B are reused from the second-level cache and A is not packed.
 #include "kernels/gemm.hpp"
 
 #include "kernels/gemm_dot.hpp"
@@ -71,10 +75,7 @@ struct Product {
 
   PFN_ALWAYS_INLINE bool k_strided() const { return g.layout == GemmLayout::tn; }
   PFN_ALWAYS_INLINE std::int64_t lda() const { return k_strided() ? g.m : g.k; }
-  PFN_ALWAYS_INLINE std::int64_t ldb() const { return g.layout == GemmLayout::nt ? g.k : g.n; }
-  PFN_ALWAYS_INLINE std::int64_t terms(std::int64_t block) const {
-    return smaller(plan.kc, g.k - block * plan.kc);
-  }
+  PFN_ALWAYS_INLINE std::int64_t terms(std::int64_t block) const { return smaller(plan.kc, g.k - block * plan.kc); }
 };
 
 // Panels [p0, p1) of one block of k; panel p starts at out + column(p) * terms.
@@ -92,8 +93,8 @@ static void pack_panels(const Product<T>& x, const Panels<T>& panels, std::int64
                     out + panels.column(p) * kc, panels.nv(p) * kLanes<T>);
 }
 
-// Rows [m0, m1) of the panels' columns, one block of k. packed: the block's panels one after the other, or null: then B is
-// read in place. local: room for a copied block of A, then for one panel where the ISA cannot mask B's last columns.
+// Rows [m0, m1) of the panels' columns, one block of k. packed: the block's panels one after the other, or null: then B
+// is read in place. local: room for a copied block of A, then for one panel where the ISA cannot mask B's last columns.
 template <class T>
 static void multiply_block(const Product<T>& x, const Panels<T>& panels, const T* packed, T* local, std::int64_t block,
                            std::int64_t m0, std::int64_t m1) {
@@ -172,8 +173,14 @@ static void multiply_local(const Product<T>& x, std::int64_t m0, std::int64_t m1
 
 template <class T>
 static void run(const OpCall& call, const Gemm<T>& g, int phase, std::int64_t begin, std::int64_t end, void* local) {
-  const GemmPlan plan{static_cast<GemmPath>(call.note[kPath]), call.note[kCopiesA] != 0, call.note[kOverColumns] != 0,
-                      call.note[kBlockTerms], call.note[kBlocks], call.note[kPanelColumns], 1};
+  if (begin >= end) return;
+  const GemmPlan plan{static_cast<GemmPath>(call.note[kPath]),
+                      call.note[kCopiesA] != 0,
+                      call.note[kOverColumns] != 0,
+                      call.note[kBlockTerms],
+                      call.note[kBlocks],
+                      call.note[kPanelColumns],
+                      1};
   const Product<T> x{g, plan};
   const Panels<T> all(0, g.n);
   T* const scratch = static_cast<T*>(call.scratch);

@@ -3,9 +3,9 @@
 //   bt (scratch): n rows, ld = k rounded up to lanes, and one vector more
 //   a: MR rows, NC rows of bt:   for each vector of k:  acc[i][j] = fma(a(i), bt(j), acc[i][j])
 //
-// Lane l of an element sums the terms k = l, l + lanes, ... in order; then neighbouring lanes are added, pairs, fours, and so
-// on. A product with a few rows gets the same bits without the transposed copy: multiply_dot_few keeps one accumulator for
-// each lane and has columns in its own lanes. |error| <= (k / lanes + 6) u sum |a| |b|.
+// Lane l of an element sums the terms k = l, l + lanes, ... in order; then neighbouring lanes are added, pairs, fours,
+// and so on. A product with a few rows gets the same bits without the transposed copy: multiply_dot_few keeps one
+// accumulator for each lane and has columns in its own lanes. |error| <= (k / lanes + 6) u sum |a| |b|.
 #pragma once
 #include "kernels/gemm_plan.hpp"
 #include "kernels/transpose.hpp"
@@ -17,7 +17,7 @@ constexpr int kDotColumns = 5;
 #else
 constexpr int kDotColumns = 2;
 #endif
-constexpr int kDotRows = 4;    // 8 for a single column, whose tile is short
+constexpr int kDotRows = 4;  // 8 for a single column, whose tile is short
 
 // Lane i of the result is the sum of the lanes of v[i].
 template <class T, int dist = 1>

@@ -1,10 +1,10 @@
 // The microkernel: one tile of C, MR rows by NV vectors, kept in registers over one block of k.
 //
-//             b: NV vectors a row, ldb apart             for each k:  load NV vectors of B,
-//   a: MR   +-----------+-----------+---------+          for each row i:  broadcast a(i, k),
-//   rows    | acc[0][0] | acc[0][1] | last[0] |            acc[i][j] = fma(a(i, k), b(k, j), acc[i][j])
+//             b: NV vectors a row, ldb apart      for each k:  load NV vectors of B,
+//   a: MR   +-----------+-----------+---------+     for each row i:  broadcast a(i, k),
+//   rows    | acc[0][0] | acc[0][1] | last[0] |       acc[i][j] = fma(a(i, k), b(k, j), acc[i][j])
 //           | acc[1][0] |    ...    | last[1] |
-//           +-----------+-----------+---------+          c(i, j) = acc[i][j]  (+ add(i, j))
+//           +-----------+-----------+---------+     c(i, j) = acc[i][j]  (+ add(i, j))
 //
 // Every element is the fused (generic: rounded) chain over k in order, from 0, whatever the tile: all tile shapes give
 // the same bits. A is read where it lies: row-strided a[i * lda + k] or k-strided a[k * lda + i].
@@ -110,9 +110,15 @@ struct Last<float, true> {
   static PFN_ALWAYS_INLINE type low(VecF v) { return _mm512_castps512_ps256((__m512)v); }
   static PFN_ALWAYS_INLINE type all(float x) { return _mm256_set1_ps(x); }
   static PFN_ALWAYS_INLINE type mul_add(type a, type b, type c) { return _mm256_fmadd_ps(a, b, c); }
-  static PFN_ALWAYS_INLINE type read_b(const float* p, std::int64_t count) { return _mm256_maskz_loadu_ps(mask(count), p); }
-  static PFN_ALWAYS_INLINE type read(const float* p, std::int64_t count) { return _mm256_maskz_loadu_ps(mask(count), p); }
-  static PFN_ALWAYS_INLINE void write(float* p, type v, std::int64_t count) { _mm256_mask_storeu_ps(p, mask(count), v); }
+  static PFN_ALWAYS_INLINE type read_b(const float* p, std::int64_t count) {
+    return _mm256_maskz_loadu_ps(mask(count), p);
+  }
+  static PFN_ALWAYS_INLINE type read(const float* p, std::int64_t count) {
+    return _mm256_maskz_loadu_ps(mask(count), p);
+  }
+  static PFN_ALWAYS_INLINE void write(float* p, type v, std::int64_t count) {
+    _mm256_mask_storeu_ps(p, mask(count), v);
+  }
 };
 template <>
 struct Last<double, true> {
@@ -122,9 +128,15 @@ struct Last<double, true> {
   static PFN_ALWAYS_INLINE type low(VecD v) { return _mm512_castpd512_pd256((__m512d)v); }
   static PFN_ALWAYS_INLINE type all(double x) { return _mm256_set1_pd(x); }
   static PFN_ALWAYS_INLINE type mul_add(type a, type b, type c) { return _mm256_fmadd_pd(a, b, c); }
-  static PFN_ALWAYS_INLINE type read_b(const double* p, std::int64_t count) { return _mm256_maskz_loadu_pd(mask(count), p); }
-  static PFN_ALWAYS_INLINE type read(const double* p, std::int64_t count) { return _mm256_maskz_loadu_pd(mask(count), p); }
-  static PFN_ALWAYS_INLINE void write(double* p, type v, std::int64_t count) { _mm256_mask_storeu_pd(p, mask(count), v); }
+  static PFN_ALWAYS_INLINE type read_b(const double* p, std::int64_t count) {
+    return _mm256_maskz_loadu_pd(mask(count), p);
+  }
+  static PFN_ALWAYS_INLINE type read(const double* p, std::int64_t count) {
+    return _mm256_maskz_loadu_pd(mask(count), p);
+  }
+  static PFN_ALWAYS_INLINE void write(double* p, type v, std::int64_t count) {
+    _mm256_mask_storeu_pd(p, mask(count), v);
+  }
 };
 #endif
 
@@ -152,7 +164,7 @@ static void tile(const TileArgs<T>& t, const T* a, const T* b, T* c, const T* ad
 #pragma GCC unroll 32
     for (int i = 0; i < MR; ++i) {
       const T x = k_strided ? a[i] : a[i * lda];
-      if constexpr (NV == 1) {
+      if constexpr (NV == 1) {  // a half vector alone: broadcasting to a whole one is twice the load
         last[i] = Tail::mul_add(Tail::all(x), b_last, last[i]);
         continue;
       }
@@ -198,8 +210,9 @@ static const TileFn<T>* tiles_of() {
     return fn;
   } else {
     static_assert(kMaxRows[NV - 1] == 12, "add the table of this height");
-    static constexpr TileFn<T> fn[12] = {PFN_TILE(1), PFN_TILE(2), PFN_TILE(3), PFN_TILE(4),  PFN_TILE(5),  PFN_TILE(6),
-                                         PFN_TILE(7), PFN_TILE(8), PFN_TILE(9), PFN_TILE(10), PFN_TILE(11), PFN_TILE(12)};
+    static constexpr TileFn<T> fn[12] = {PFN_TILE(1), PFN_TILE(2),  PFN_TILE(3),  PFN_TILE(4),
+                                         PFN_TILE(5), PFN_TILE(6),  PFN_TILE(7),  PFN_TILE(8),
+                                         PFN_TILE(9), PFN_TILE(10), PFN_TILE(11), PFN_TILE(12)};
     return fn;
   }
 #undef PFN_TILE

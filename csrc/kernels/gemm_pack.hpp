@@ -18,8 +18,8 @@ static PFN_ALWAYS_INLINE void advance(P*& p, std::int64_t step) {
   __asm__("" : "+r"(p));
 }
 
-// `count` neighbouring panels of nv whole vectors each, `apart` entries from one to the next. A row of B is read once from
-// left to right and dealt out: B's stride would otherwise cost a page for each panel.
+// `count` neighbouring panels of nv whole vectors each, `apart` entries from one to the next. A row of B is read once
+// from left to right and dealt out: B's stride would otherwise cost a page for each panel.
 template <class T, int nv>
 static void deal_rows(const T* b, std::int64_t ldb, std::int64_t kc, std::int64_t count, std::int64_t apart, T* out) {
   for (std::int64_t k = 0; k < kc; ++k, b += ldb, out += nv * kLanes<T>) {
@@ -32,17 +32,18 @@ static void deal_rows(const T* b, std::int64_t ldb, std::int64_t kc, std::int64_
   }
 }
 
-// Panels [p0, p1) of kc rows of B, panel p at out + column(p) * kc: panel[k][j] = b[k * ldb + column(p) + j].
+// Panels [p0, p1) of kc rows of B, panel p at out + column(p) * kc:
+// panel[k][j] = b[k * ldb + column(p) + j].
 template <class T>
 static void pack_rows(const T* b, std::int64_t ldb, std::int64_t kc, const Panels<T>& panels, std::int64_t p0,
                       std::int64_t p1, T* out) {
   constexpr std::int64_t lanes = kLanes<T>;
-  constexpr std::int64_t together = 16 / kMaxVectors;  // more would fall into one set of the cache: kc is often a power of two
+  // More would fall into one set of the cache: kc is often a power of two.
+  constexpr std::int64_t together = 16 / kMaxVectors;
   for (std::int64_t p = p0; p < p1;) {
     const std::int64_t nv = panels.nv(p);
     std::int64_t count = 0;
-    while (count < together && p + count < p1 && panels.nv(p + count) == nv &&
-           panels.columns(p + count) == nv * lanes)
+    while (count < together && p + count < p1 && panels.nv(p + count) == nv && panels.columns(p + count) == nv * lanes)
       ++count;
     const T* const from = b + panels.column(p);
     T* const to = out + panels.column(p) * kc;

@@ -1,8 +1,8 @@
-// The other microkernel, for tn with few columns: rows of C in the lanes. A is stored [k, m], so the lanes are contiguous;
-// a panel of N = 10 columns would leave six lanes of sixteen idle.
+// The other microkernel, for tn with few columns: rows of C in the lanes. A is stored [k, m], so the lanes are
+// contiguous; a panel of N = 10 columns would leave six lanes of sixteen idle.
 //
-//   a: NV vectors of rows, lda apart     for each k:  load NV vectors of A,
-//   b: NC scalars, ldb apart             for each column j:  acc[j][v] = fma(a(k, v), b(k, j), acc[j][v])
+//   a: NV vectors of rows, lda apart   for each k:  load NV vectors of A,
+//   b: NC scalars, ldb apart           for each column j:  acc[j][v] = fma(a(k, v), b(k, j), acc[j][v])
 //
 // Every element is the chain of gemm_micro.hpp: the same bits. The accumulators are transposed on the way to C.
 #pragma once
@@ -90,10 +90,12 @@ template <class T, int NV>
 static inline RowsFn<T> rows_tile_of(std::int64_t columns) {
 #define PFN_ROWS(NC) rows_tile<T, NV, (NC)>
 #if defined(PFN_ISA_AVX512)
-  static constexpr RowsFn<T> fn[kMaxColumns] = {PFN_ROWS(1), PFN_ROWS(2), PFN_ROWS(3), PFN_ROWS(4),  PFN_ROWS(5),  PFN_ROWS(6),
-                                                PFN_ROWS(7), PFN_ROWS(8), PFN_ROWS(9), PFN_ROWS(10), PFN_ROWS(11), PFN_ROWS(12)};
+  static constexpr RowsFn<T> fn[kMaxColumns] = {PFN_ROWS(1), PFN_ROWS(2),  PFN_ROWS(3),  PFN_ROWS(4),
+                                                PFN_ROWS(5), PFN_ROWS(6),  PFN_ROWS(7),  PFN_ROWS(8),
+                                                PFN_ROWS(9), PFN_ROWS(10), PFN_ROWS(11), PFN_ROWS(12)};
 #elif defined(PFN_ISA_AVX2)
-  static constexpr RowsFn<T> fn[kMaxColumns] = {PFN_ROWS(1), PFN_ROWS(2), PFN_ROWS(3), PFN_ROWS(4), PFN_ROWS(5), PFN_ROWS(6)};
+  static constexpr RowsFn<T> fn[kMaxColumns] = {PFN_ROWS(1), PFN_ROWS(2), PFN_ROWS(3),
+                                                PFN_ROWS(4), PFN_ROWS(5), PFN_ROWS(6)};
 #else
   static constexpr RowsFn<T> fn[kMaxColumns] = {PFN_ROWS(1), PFN_ROWS(2), PFN_ROWS(3), PFN_ROWS(4)};
 #endif

@@ -1,8 +1,9 @@
 // Included first by every file in this folder: vectors of the ISA being compiled, and how a kernel is published.
 //
-// Rules: these files are compiled once per ISA with PFN_ISA set to its name. They may include only <cstddef>, <cstdint>,
-// <cmath>'s C functions through __builtin_*, intrinsics, and headers of this folder. No std containers or templates (weak symbols
-// with this ISA's code could be picked by the linker for everyone), no allocation, no throw, everything not published is static.
+// Rules: these files are compiled once per ISA with PFN_ISA set to its name. They may include only <cstddef>,
+// <cstdint>, <cmath>'s C functions through __builtin_*, intrinsics, and headers of this folder. No std containers or
+// templates (weak symbols with this ISA's code could be picked by the linker for everyone), no allocation, no throw,
+// everything not published is static.
 #pragma once
 #include <cstdint>
 

@@ -18,7 +18,7 @@ template <class T>
 static void linear_forward_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void* local) {
   const View& x = call.in[0];
   const View& w = call.in[1];
-  const Gemm<T> g{GemmLayout::nn,  x.rows(), w.cols(), x.cols(), x.as<const T>(), w.as<const T>(),
+  const Gemm<T> g{GemmLayout::nn,           x.rows(),           w.cols(), x.cols(), x.as<const T>(), w.as<const T>(),
                   call.in[2].as<const T>(), call.out[0].as<T>()};
   gemm_run(call, g, phase, begin, end, local);
 }
@@ -32,8 +32,8 @@ template <class T>
 static void linear_dx_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void* local) {
   const View& dy = call.in[0];
   const View& w = call.in[1];
-  const Gemm<T> g{GemmLayout::nt, dy.rows(), w.rows(), dy.cols(), dy.as<const T>(), w.as<const T>(),
-                  nullptr,        call.out[0].as<T>()};
+  const Gemm<T> g{GemmLayout::nt,   dy.rows(),       w.rows(), dy.cols(),
+                  dy.as<const T>(), w.as<const T>(), nullptr,  call.out[0].as<T>()};
   gemm_run(call, g, phase, begin, end, local);
 }
 PFN_KERNEL(linear_dx, linear_dx_prepare, linear_dx_run);
@@ -46,58 +46,65 @@ template <class T>
 static void linear_dw_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void* local) {
   const View& x = call.in[0];
   const View& dy = call.in[1];
-  const Gemm<T> g{GemmLayout::tn, x.cols(), dy.cols(), x.rows(), x.as<const T>(), dy.as<const T>(),
-                  nullptr,        call.out[0].as<T>()};
+  const Gemm<T> g{GemmLayout::tn,  x.cols(),         dy.cols(), x.rows(),
+                  x.as<const T>(), dy.as<const T>(), nullptr,   call.out[0].as<T>()};
   gemm_run(call, g, phase, begin, end, local);
 }
 PFN_KERNEL(linear_dw, linear_dw_prepare, linear_dw_run);
 
-// Columns summed at once, and rows whose sum is kept in T before it goes to a double.
-constexpr std::int64_t kSumVectors = 4;
+// Order of a column sum: in blocks of kSumRows rows, each ((r0 + r1) + (r2 + r3)) of four rows at a time in T, then the
+// blocks in double. So an error is at most about 18 u sum |dy| however long the column, and no cut of the columns
+// changes a bit.
 constexpr std::int64_t kSumRows = 64;
+constexpr std::int64_t kSumColumns = 1024;  // columns whose sums stay in the first-level cache
+constexpr std::int64_t kFewVectors = 4;     // up to so many vectors, sums stay in registers instead
 
 template <class T>
 static void linear_db_prepare(OpCall& call) {
-  const double ns_column = 0.04 * static_cast<double>(call.in[0].rows()) * static_cast<double>(sizeof(T)) / 4;
-  one_phase(call, call.in[0].cols(), ns_column, kSumVectors * kLanes<T>);
+  const double ns_column = 0.05 * static_cast<double>(call.in[0].rows()) * static_cast<double>(sizeof(T)) / 4;
+  one_phase(call, call.in[0].cols(), ns_column, kFewVectors * kLanes<T>);
 }
 
-// Row r of a block of kSumRows goes to partial sum r % 4; (s0 + s1) + (s2 + s3) goes to the total, a double. So an error
-// is at most about 18 u sum |dy| however long the column, and the order does not depend on how many columns go together.
+// Rows 0 .. 3 of one vector of columns; `rows` of them exist.
+template <class T>
+static PFN_ALWAYS_INLINE Vec<T> add_rows(const T* p, std::int64_t ld, std::int64_t rows, std::int64_t count) {
+  if (rows >= 4 && count == kLanes<T>)
+    return (load<T>(p) + load<T>(p + ld)) + (load<T>(p + 2 * ld) + load<T>(p + 3 * ld));
+  const Vec<T> zero = splat(T(0));
+  const Vec<T> r0 = load_partial(p, count);
+  const Vec<T> r1 = rows > 1 ? load_partial(p + ld, count) : zero;
+  const Vec<T> r2 = rows > 2 ? load_partial(p + 2 * ld, count) : zero;
+  const Vec<T> r3 = rows > 3 ? load_partial(p + 3 * ld, count) : zero;
+  return (r0 + r1) + (r2 + r3);
+}
+
 template <class T>
 static void sum_columns(const T* dy, std::int64_t rows, std::int64_t ld, std::int64_t columns, T* db) {
   constexpr std::int64_t lanes = kLanes<T>;
-  const std::int64_t vectors = (columns + lanes - 1) / lanes;
-  double total[kSumVectors * kLanes<T>] = {};
-  T block[kSumVectors * kLanes<T>];
+  const std::int64_t padded = (columns + lanes - 1) / lanes * lanes;
+  double total[kSumColumns];
+  alignas(64) T block[kSumColumns];
+  for (std::int64_t j = 0; j < padded; ++j) total[j] = 0;
   for (std::int64_t r0 = 0; r0 < rows; r0 += kSumRows) {
-    const std::int64_t r1 = r0 + kSumRows < rows ? r0 + kSumRows : rows;
-    for (std::int64_t v = 0; v < vectors; ++v) {
-      const std::int64_t count = columns - v * lanes < lanes ? columns - v * lanes : lanes;
-      const T* p = dy + r0 * ld + v * lanes;
-      Vec<T> s0 = splat(T(0)), s1 = s0, s2 = s0, s3 = s0;
-      std::int64_t r = r0;
-      if (count == lanes) {
-        for (; r + 4 <= r1; r += 4, p += 4 * ld) {
-          s0 += load<T>(p);
-          s1 += load<T>(p + ld);
-          s2 += load<T>(p + 2 * ld);
-          s3 += load<T>(p + 3 * ld);
-        }
-      } else {
-        for (; r + 4 <= r1; r += 4, p += 4 * ld) {
-          s0 += load_partial(p, count);
-          s1 += load_partial(p + ld, count);
-          s2 += load_partial(p + 2 * ld, count);
-          s3 += load_partial(p + 3 * ld, count);
+    const std::int64_t height = rows - r0 < kSumRows ? rows - r0 : kSumRows;
+    const T* const top = dy + r0 * ld;
+    if (padded <= kFewVectors * lanes) {
+      for (std::int64_t j = 0; j < padded; j += lanes) {
+        const std::int64_t count = columns - j < lanes ? columns - j : lanes;
+        Vec<T> sum = splat(T(0));
+        for (std::int64_t r = 0; r < height; r += 4) sum += add_rows(top + r * ld + j, ld, height - r, count);
+        store<T>(block + j, sum);
+      }
+    } else {
+      for (std::int64_t j = 0; j < padded; j += lanes) store<T>(block + j, splat(T(0)));
+      for (std::int64_t r = 0; r < height; r += 4) {
+        for (std::int64_t j = 0; j < padded; j += lanes) {
+          const std::int64_t count = columns - j < lanes ? columns - j : lanes;
+          store<T>(block + j, load<T>(block + j) + add_rows(top + r * ld + j, ld, height - r, count));
         }
       }
-      if (r < r1) s0 += load_partial(p, count);
-      if (r + 1 < r1) s1 += load_partial(p + ld, count);
-      if (r + 2 < r1) s2 += load_partial(p + 2 * ld, count);
-      store<T>(block + v * lanes, (s0 + s1) + (s2 + s3));
     }
-    for (std::int64_t j = 0; j < vectors * lanes; ++j) total[j] += static_cast<double>(block[j]);
+    for (std::int64_t j = 0; j < padded; ++j) total[j] += static_cast<double>(block[j]);
   }
   for (std::int64_t j = 0; j < columns; ++j) db[j] = static_cast<T>(total[j]);
 }
@@ -105,9 +112,9 @@ static void sum_columns(const T* dy, std::int64_t rows, std::int64_t ld, std::in
 template <class T>
 static void linear_db_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   const View& dy = call.in[0];
-  constexpr std::int64_t step = kSumVectors * kLanes<T>;
-  for (std::int64_t j = begin; j < end; j += step)
-    sum_columns(dy.as<const T>() + j, dy.rows(), dy.cols(), end - j < step ? end - j : step, call.out[0].as<T>() + j);
+  for (std::int64_t j = begin; j < end; j += kSumColumns)
+    sum_columns(dy.as<const T>() + j, dy.rows(), dy.cols(), end - j < kSumColumns ? end - j : kSumColumns,
+                call.out[0].as<T>() + j);
 }
 PFN_KERNEL(linear_db, linear_db_prepare, linear_db_run);
 

@@ -34,8 +34,7 @@ static void softmax_cross_entropy_prepare(OpCall& call) {
 }
 
 template <class T>
-static void softmax_cross_entropy_run(const OpCall& call, int phase, std::int64_t begin,
-                                      std::int64_t end, void*) {
+static void softmax_cross_entropy_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void*) {
   const std::int64_t n = call.in[0].rows(), c = call.in[0].cols();
   RowBlockSum* block_sum = static_cast<RowBlockSum*>(call.scratch);
   if (phase == 1) {
@@ -60,8 +59,7 @@ static void softmax_cross_entropy_run(const OpCall& call, int phase, std::int64_
     } else {
       for (std::int64_t r = 0; r < rows; r += kLanes<T>) {
         const std::int64_t here = rows - r < kLanes<T> ? rows - r : kLanes<T>;
-        const RowBlockSum part =
-            few_classes(x + (b + r) * c, label + b + r, dx + (b + r) * c, here, c, inv_n);
+        const RowBlockSum part = few_classes(x + (b + r) * c, label + b + r, dx + (b + r) * c, here, c, inv_n);
         total.loss += part.loss;
         total.correct += part.correct;
       }
@@ -99,13 +97,11 @@ static void mean_squared_error_prepare(OpCall& call) {
   sum_prepare(call, call.in[0].size(), 0.15 * (sizeof(T) / 4));
 }
 template <class T>
-static void mean_squared_error_run(const OpCall& call, int phase, std::int64_t begin,
-                                   std::int64_t end, void*) {
+static void mean_squared_error_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void*) {
   constexpr std::int64_t L = kLanes<T>;
   const std::int64_t size = call.in[0].size();
   if (phase == 1) {
-    *call.out[0].as<double>() =
-        size > 0 ? sum_of_blocks(call, size) / static_cast<double>(size) : 0.0;
+    *call.out[0].as<double>() = size > 0 ? sum_of_blocks(call, size) / static_cast<double>(size) : 0.0;
     return;
   }
   const T* a = call.in[0].as<const T>();
@@ -117,8 +113,7 @@ static void mean_squared_error_run(const OpCall& call, int phase, std::int64_t b
     VecD s0 = splat(0.0), s1 = s0;
     std::int64_t i = start;
     for (; i + 2 * L <= stop; i += 2 * L) {
-      const Vec<T> d0 = load<T>(a + i) - load<T>(b + i),
-                   d1 = load<T>(a + i + L) - load<T>(b + i + L);
+      const Vec<T> d0 = load<T>(a + i) - load<T>(b + i), d1 = load<T>(a + i + L) - load<T>(b + i + L);
       store<T>(d + i, d0 * scale);
       store<T>(d + i + L, d1 * scale);
       s0 = square_into(s0, d0);
@@ -140,12 +135,10 @@ static void l2_penalty_prepare(OpCall& call) {
   sum_prepare(call, call.in[0].size(), 0.1 * (sizeof(T) / 4));
 }
 template <class T>
-static void l2_penalty_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end,
-                           void*) {
+static void l2_penalty_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void*) {
   constexpr std::int64_t L = kLanes<T>;
   if (phase == 1) {
-    *call.out[0].as<double>() =
-        0.5 * call.hyper[kHyper_weight_decay] * sum_of_blocks(call, call.in[0].size());
+    *call.out[0].as<double>() = 0.5 * call.hyper[kHyper_weight_decay] * sum_of_blocks(call, call.in[0].size());
     return;
   }
   const T* w = call.in[0].as<const T>();

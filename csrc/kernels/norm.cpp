@@ -27,9 +27,8 @@ static inline Vec<T> finite_or_zero(Vec<T> x) {
 
 // What forward does with the statistics of a strip: stores them, and makes y = (x - shift) * a + b.
 template <class T, int NV, bool kTail>
-static inline void finish_statistics(const OpCall& call, std::int64_t j, std::int64_t tail,
-                                     const Vec<T>* shift, const Vec<T>* delta, const Vec<T>* square,
-                                     Vec<T>* a, Vec<T>* b) {
+static inline void finish_statistics(const OpCall& call, std::int64_t j, std::int64_t tail, const Vec<T>* shift,
+                                     const Vec<T>* delta, const Vec<T>* square, Vec<T>* a, Vec<T>* b) {
   const std::int64_t rows = call.in[0].rows();
   const T momentum = static_cast<T>(call.attr[0]), keep = static_cast<T>(1.0 - call.attr[0]),
           eps = static_cast<T>(call.attr[1]);
@@ -46,8 +45,7 @@ static inline void finish_statistics(const OpCall& call, std::int64_t j, std::in
     b[k] = fma(-delta[k], a[k], beta.v[k]);
     if (rows > 1) {
       running_mean.v[k] = fma(splat(momentum), mean.v[k], keep * running_mean.v[k]);
-      running_var.v[k] =
-          fma(splat(momentum), square[k] / static_cast<T>(rows - 1), keep * running_var.v[k]);
+      running_var.v[k] = fma(splat(momentum), square[k] / static_cast<T>(rows - 1), keep * running_var.v[k]);
     }
   }
   store_strip(call.out[1].as<T>() + j, mean, tail);
@@ -98,8 +96,7 @@ struct ForwardBlock {  // partial statistics of one block
     const auto first = load_strip<T, NV, kTail>(x, tail);
 #pragma GCC unroll 4
     for (int k = 0; k < NV; ++k) shift[k] = finite_or_zero<T>(first.v[k]);
-    strip_statistics<T, NV, kTail>(x + first_row * cols, rows, cols, tail, shift, delta.v,
-                                   square.v);
+    strip_statistics<T, NV, kTail>(x + first_row * cols, rows, cols, tail, shift, delta.v, square.v);
     store_strip(partial, delta, tail);
     store_strip(partial + cols, square, tail);
   }
@@ -114,8 +111,8 @@ struct ForwardCombine {
     const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols();
     T* scratch = static_cast<T*>(call.scratch) + j;
     T delta_lane[kStrip<T>], square_lane[kStrip<T>];
-    combine_blocks(scratch + 3 * cols, rows, cols, block_rows<T>(cols),
-                   kTail ? (NV - 1) * L + tail : NV * L, delta_lane, square_lane);
+    combine_blocks(scratch + 3 * cols, rows, cols, block_rows<T>(cols), kTail ? (NV - 1) * L + tail : NV * L,
+                   delta_lane, square_lane);
     Vec<T> delta[NV], square[NV];
     Strip<T, NV, kTail> shift = load_strip<T, NV, kTail>(call.in[0].as<const T>() + j, tail), a, b;
 #pragma GCC unroll 4
@@ -142,16 +139,14 @@ struct ForwardWrite {
     const auto shift = load_strip<T, NV, kTail>(scratch, tail);
     const auto a = load_strip<T, NV, kTail>(scratch + cols, tail),
                b = load_strip<T, NV, kTail>(scratch + 2 * cols, tail);
-    scale_rows<T, NV, kTail>(call.in[0].as<const T>() + row * cols + j,
-                             call.out[0].as<T>() + row * cols + j, rows, cols, tail, shift.v, a.v,
-                             b.v);
+    scale_rows<T, NV, kTail>(call.in[0].as<const T>() + row * cols + j, call.out[0].as<T>() + row * cols + j, rows,
+                             cols, tail, shift.v, a.v, b.v);
   }
 };
 }  // namespace
 
 template <class T>
-static void batch_norm_forward_run(const OpCall& call, int phase, std::int64_t begin,
-                                   std::int64_t end, void*) {
+static void batch_norm_forward_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void*) {
   const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols();
   if (in_strips<T>(rows, cols)) return for_strips<T>(begin, end, ForwardStrips<T>{call});
   if (phase == 1) return for_strips<T>(begin, end, ForwardCombine<T>{call});
@@ -181,21 +176,18 @@ struct PredictRows {
     const auto var = load_strip<T, NV, kTail>(call.in[4].as<const T>() + j, tail);
 #pragma GCC unroll 4
     for (int k = 0; k < NV; ++k) a.v[k] = a.v[k] / vsqrt(var.v[k] + eps);
-    scale_rows<T, NV, kTail>(call.in[0].as<const T>() + row * cols + j,
-                             call.out[0].as<T>() + row * cols + j, rows, cols, tail, mean.v, a.v,
-                             b.v);
+    scale_rows<T, NV, kTail>(call.in[0].as<const T>() + row * cols + j, call.out[0].as<T>() + row * cols + j, rows,
+                             cols, tail, mean.v, a.v, b.v);
   }
 };
 }  // namespace
 
 template <class T>
 static void batch_norm_predict_prepare(OpCall& call) {
-  one_phase(call, call.in[0].rows(), 0.1 * (sizeof(T) / 4) * static_cast<double>(call.in[0].cols()),
-            kWriteRows);
+  one_phase(call, call.in[0].rows(), 0.1 * (sizeof(T) / 4) * static_cast<double>(call.in[0].cols()), kWriteRows);
 }
 template <class T>
-static void batch_norm_predict_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                                   void*) {
+static void batch_norm_predict_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   for (std::int64_t r = begin; r < end; r += kWriteRows)
     for_strips<T>(0, call.in[0].cols(), PredictRows<T>{call, r, smaller(kWriteRows, end - r)});
 }
@@ -213,8 +205,7 @@ struct BackwardSums {  // sum dy and sum dy * (x - mean) of some rows
     const T* x = call.in[1].as<const T>() + first_row * cols + j;
     const auto mean = load_strip<T, NV, kTail>(call.in[3].as<const T>() + j, tail);
     sum_rows<T, NV>(rows, sum_dy, sum_product, [&](std::int64_t r, Vec<T>* a, Vec<T>* b) {
-      const auto g = load_strip<T, NV, kTail>(dy + r * cols, tail),
-                 s = load_strip<T, NV, kTail>(x + r * cols, tail);
+      const auto g = load_strip<T, NV, kTail>(dy + r * cols, tail), s = load_strip<T, NV, kTail>(x + r * cols, tail);
 #pragma GCC unroll 4
       for (int k = 0; k < NV; ++k) {
         a[k] = a[k] + g.v[k];
@@ -261,8 +252,7 @@ struct BackwardWrite {
       const auto s = load_strip<T, NV, kTail>(x + r * cols, tail);
       auto g = load_strip<T, NV, kTail>(dy + r * cols, tail);
 #pragma GCC unroll 4
-      for (int k = 0; k < NV; ++k)
-        g.v[k] = fma(g.v[k], a.v[k], fma(s.v[k] - mean.v[k], slope.v[k], offset.v[k]));
+      for (int k = 0; k < NV; ++k) g.v[k] = fma(g.v[k], a.v[k], fma(s.v[k] - mean.v[k], slope.v[k], offset.v[k]));
       store_strip(dx + r * cols, g, tail);
     }
   }
@@ -291,8 +281,7 @@ static void batch_norm_backward_prepare(OpCall& call) {
   batch_norm_phases<T>(call, call.in[0], 0.35);
 }
 template <class T>
-static void batch_norm_backward_run(const OpCall& call, int phase, std::int64_t begin,
-                                    std::int64_t end, void*) {
+static void batch_norm_backward_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void*) {
   const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols();
   if (in_strips<T>(rows, cols)) return for_strips<T>(begin, end, BackwardStrips<T>{call});
   if (phase == 1) return combine_gradients<T>(call, begin, end);

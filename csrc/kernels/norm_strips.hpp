@@ -30,8 +30,7 @@ static inline Strip<T, NV, kTail> load_strip(const T* p, std::int64_t tail) {
   Strip<T, NV, kTail> s;
 #pragma GCC unroll 4
   for (int k = 0; k < NV; ++k)
-    s.v[k] =
-        kTail && k == NV - 1 ? load_partial(p + k * kLanes<T>, tail) : load<T>(p + k * kLanes<T>);
+    s.v[k] = kTail && k == NV - 1 ? load_partial(p + k * kLanes<T>, tail) : load<T>(p + k * kLanes<T>);
   return s;
 }
 template <class T, int NV, bool kTail>
@@ -108,8 +107,7 @@ static inline std::int64_t block_rows(std::int64_t cols) {
 template <class T>
 static inline void batch_norm_phases(OpCall& call, const View& x, double ns_each) {
   const std::int64_t rows = x.rows(), cols = x.cols();
-  const double cost =
-      static_cast<double>(rows) * static_cast<double>(cols) * ns_each * (sizeof(T) / 4);
+  const double cost = static_cast<double>(rows) * static_cast<double>(cols) * ns_each * (sizeof(T) / 4);
   if (in_strips<T>(rows, cols)) {
     call.phases = 1;
     call.phase[0] = Phase{cols, kStrip<T>, cost};
@@ -125,9 +123,8 @@ static inline void batch_norm_phases(OpCall& call, const View& x, double ns_each
 
 // Mean of x - shift (delta) and sum of squared differences from it (square) over `rows` rows.
 template <class T, int NV, bool kTail>
-static inline void strip_statistics(const T* x, std::int64_t rows, std::int64_t stride,
-                                    std::int64_t tail, const Vec<T>* shift, Vec<T>* delta,
-                                    Vec<T>* square) {
+static inline void strip_statistics(const T* x, std::int64_t rows, std::int64_t stride, std::int64_t tail,
+                                    const Vec<T>* shift, Vec<T>* delta, Vec<T>* square) {
   const Vec<T> count = splat(static_cast<T>(rows));
   Vec<T> unused[NV], rest[NV];
   sum_rows<T, NV>(rows, delta, unused, [&](std::int64_t r, Vec<T>* a, Vec<T>*) {
@@ -153,13 +150,12 @@ static inline void strip_statistics(const T* x, std::int64_t rows, std::int64_t 
 // Mean and sum of squared differences of all rows from those of the blocks, in double, for `width`
 // columns.
 template <class T>
-static inline void combine_blocks(const T* partial, std::int64_t rows, std::int64_t cols,
-                                  std::int64_t per_block, std::int64_t width, T* delta, T* square) {
+static inline void combine_blocks(const T* partial, std::int64_t rows, std::int64_t cols, std::int64_t per_block,
+                                  std::int64_t width, T* delta, T* square) {
   double mean[kStrip<T>] = {}, sum[kStrip<T>] = {};
   for (std::int64_t b = 0; b * per_block < rows; ++b) {
     const double n = static_cast<double>(smaller(per_block, rows - b * per_block));
-    for (std::int64_t j = 0; j < width; ++j)
-      mean[j] += n * static_cast<double>(partial[2 * b * cols + j]);
+    for (std::int64_t j = 0; j < width; ++j) mean[j] += n * static_cast<double>(partial[2 * b * cols + j]);
   }
   for (std::int64_t j = 0; j < width; ++j) mean[j] /= static_cast<double>(rows);
   for (std::int64_t b = 0; b * per_block < rows; ++b) {
@@ -177,9 +173,8 @@ static inline void combine_blocks(const T* partial, std::int64_t rows, std::int6
 
 // y = (x - shift) * a + b.
 template <class T, int NV, bool kTail>
-static inline void scale_rows(const T* x, T* y, std::int64_t rows, std::int64_t stride,
-                              std::int64_t tail, const Vec<T>* shift, const Vec<T>* a,
-                              const Vec<T>* b) {
+static inline void scale_rows(const T* x, T* y, std::int64_t rows, std::int64_t stride, std::int64_t tail,
+                              const Vec<T>* shift, const Vec<T>* a, const Vec<T>* b) {
   for (std::int64_t r = 0; r < rows; ++r) {
     auto s = load_strip<T, NV, kTail>(x + r * stride, tail);
 #pragma GCC unroll 4
@@ -191,8 +186,7 @@ static inline void scale_rows(const T* x, T* y, std::int64_t rows, std::int64_t 
 // dgamma and dbeta of the columns [begin, end) from the sums of the blocks.
 template <class T>
 static inline void combine_gradients(const OpCall& call, std::int64_t begin, std::int64_t end) {
-  const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols(),
-                     per_block = block_rows<T>(cols);
+  const std::int64_t rows = call.in[0].rows(), cols = call.in[0].cols(), per_block = block_rows<T>(cols);
   const T* partial = static_cast<const T*>(call.scratch);
   const T* rstd = call.in[4].as<const T>();
   for (std::int64_t j0 = begin; j0 < end; j0 += kStrip<T>) {

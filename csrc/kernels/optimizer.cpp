@@ -46,16 +46,11 @@ static inline void sgd_loop(const OpCall& call, std::int64_t begin, std::int64_t
   const T* p = call.in[0].as<const T>();
   const T* g = call.in[1].as<const T>();
   T* out = call.out[0].as<T>();
-  const Vec<T> minus_lr = -hyper<T>(call, kHyper_learning_rate),
-               wd = hyper<T>(call, kHyper_weight_decay);
-  const auto step = [=](Vec<T> pi, Vec<T> gi) {
-    return fma(minus_lr, decayed<T, kDecay>(gi, pi, wd), pi);
-  };
+  const Vec<T> minus_lr = -hyper<T>(call, kHyper_learning_rate), wd = hyper<T>(call, kHyper_weight_decay);
+  const auto step = [=](Vec<T> pi, Vec<T> gi) { return fma(minus_lr, decayed<T, kDecay>(gi, pi, wd), pi); };
   std::int64_t i = begin;
   for (; i + L <= end; i += L) store<T>(out + i, step(load<T>(p + i), load<T>(g + i)));
-  if (i < end)
-    store_partial(out + i, step(load_partial(p + i, end - i), load_partial(g + i, end - i)),
-                  end - i);
+  if (i < end) store_partial(out + i, step(load_partial(p + i, end - i), load_partial(g + i, end - i)), end - i);
 }
 template <class T>
 static void sgd_step_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
@@ -74,8 +69,7 @@ static inline void momentum_loop(const OpCall& call, std::int64_t begin, std::in
   const T* v = call.in[2].as<const T>();
   T* p_out = call.out[0].as<T>();
   T* v_out = call.out[1].as<T>();
-  const Vec<T> minus_lr = -hyper<T>(call, kHyper_learning_rate),
-               wd = hyper<T>(call, kHyper_weight_decay);
+  const Vec<T> minus_lr = -hyper<T>(call, kHyper_learning_rate), wd = hyper<T>(call, kHyper_weight_decay);
   const Vec<T> mu = hyper<T>(call, kHyper_momentum);
   const auto step = [=](Vec<T>& pi, Vec<T> gi, Vec<T>& vi) {
     gi = decayed<T, kDecay>(gi, pi, wd);
@@ -104,15 +98,13 @@ static inline void momentum_any(const OpCall& call, std::int64_t begin, std::int
     momentum_loop<T, kNesterov, false>(call, begin, end);
 }
 template <class T>
-static void momentum_step_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                              void*) {
+static void momentum_step_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   momentum_any<T, false>(call, begin, end);
 }
 PFN_KERNEL(momentum_step, light_prepare, momentum_step_run);
 
 template <class T>
-static void nesterov_step_run(const OpCall& call, int, std::int64_t begin, std::int64_t end,
-                              void*) {
+static void nesterov_step_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   momentum_any<T, true>(call, begin, end);
 }
 PFN_KERNEL(nesterov_step, light_prepare, nesterov_step_run);
@@ -140,8 +132,7 @@ static inline AdamScalars<T> adam_scalars(const OpCall& call) {
 }
 
 template <class T, bool kDecoupled, bool kDecay>
-static inline void adam_step_of(const AdamScalars<T>& s, Vec<T>& p, Vec<T> g, Vec<T>& m,
-                                Vec<T>& v) {
+static inline void adam_step_of(const AdamScalars<T>& s, Vec<T>& p, Vec<T> g, Vec<T>& m, Vec<T>& v) {
   if (kDecoupled)
     p = p * s.shrink;
   else
@@ -172,8 +163,7 @@ static inline void adam_loop(const OpCall& call, std::int64_t begin, std::int64_
   }
   if (i < end) {
     const std::int64_t count = end - i;
-    Vec<T> pi = load_partial(p + i, count), mi = load_partial(m + i, count),
-           vi = load_partial(v + i, count);
+    Vec<T> pi = load_partial(p + i, count), mi = load_partial(m + i, count), vi = load_partial(v + i, count);
     adam_step_of<T, kDecoupled, kDecay>(s, pi, load_partial(g + i, count), mi, vi);
     store_partial(p_out + i, pi, count);
     store_partial(m_out + i, mi, count);

@@ -40,8 +40,8 @@ static inline std::int64_t first_maximum(const T* x, std::int64_t c) {
 // kLanes rows of at most 16 classes, rows in the lanes: everything is vertical between two
 // transposes.
 template <class T>
-static inline RowBlockSum few_classes(const T* x, const std::int64_t* label, T* dx,
-                                      std::int64_t rows, std::int64_t c, T inv_n) {
+static inline RowBlockSum few_classes(const T* x, const std::int64_t* label, T* dx, std::int64_t rows, std::int64_t c,
+                                      T inv_n) {
   constexpr std::int64_t L = kLanes<T>;
   constexpr std::int64_t groups = (kFewClasses + L - 1) / L;
   using Int = IntOf<T>;
@@ -92,8 +92,7 @@ static inline RowBlockSum few_classes(const T* x, const std::int64_t* label, T* 
   total.correct = static_cast<double>(hit);
   if (any_odd != 0) {
     total.correct = 0;
-    for (std::int64_t r = 0; r < rows; ++r)
-      total.correct += first_maximum(x + r * c, c) == lane_label[r] ? 1 : 0;
+    for (std::int64_t r = 0; r < rows; ++r) total.correct += first_maximum(x + r * c, c) == lane_label[r] ? 1 : 0;
   }
   for (std::int64_t g = 0; g * L < c; ++g) {
     const std::int64_t count = c - g * L < L ? c - g * L : L;
@@ -112,14 +111,12 @@ struct RowTerms {
 
 // One row of many classes in three passes; the row stays in the first-level cache.
 template <class T>
-static inline RowTerms<T> many_classes(const T* x, std::int64_t label, T* dx, std::int64_t c,
-                                       T inv_n) {
+static inline RowTerms<T> many_classes(const T* x, std::int64_t label, T* dx, std::int64_t c, T inv_n) {
   constexpr std::int64_t L = kLanes<T>;
   const std::int64_t full = c - c % L, rest = c - full;
   const Vec<T> lowest = splat(-kInf<T>);
   // Lanes beyond the row hold -inf: they cannot be the maximum, and their exp is 0.
-  const Vec<T> tail =
-      lane_index<T>() < static_cast<IntOf<T>>(rest) ? load_partial(x + full, rest) : lowest;
+  const Vec<T> tail = lane_index<T>() < static_cast<IntOf<T>>(rest) ? load_partial(x + full, rest) : lowest;
   Vec<T> m0 = tail, m1 = lowest, m2 = lowest, m3 = lowest;
   std::int64_t j = 0;
   for (; j + 4 * L <= full; j += 4 * L) {
@@ -163,8 +160,7 @@ static inline RowTerms<T> many_classes(const T* x, std::int64_t label, T* dx, st
 }
 
 template <class T>
-static inline bool is_first_maximum(const T* x, std::int64_t c, std::int64_t label,
-                                    const RowTerms<T>& row) {
+static inline bool is_first_maximum(const T* x, std::int64_t c, std::int64_t label, const RowTerms<T>& row) {
   if (row.sum != row.sum) return first_maximum(x, c) == label;
   if (!(row.score == row.top)) return false;
   std::int64_t earlier = 0;
@@ -173,8 +169,8 @@ static inline bool is_first_maximum(const T* x, std::int64_t c, std::int64_t lab
 }
 
 template <class T>
-static inline RowBlockSum row_block(const T* x, const std::int64_t* label, T* dx, std::int64_t rows,
-                                    std::int64_t c, T inv_n) {
+static inline RowBlockSum row_block(const T* x, const std::int64_t* label, T* dx, std::int64_t rows, std::int64_t c,
+                                    T inv_n) {
   constexpr std::int64_t L = kLanes<T>;
   T top[kRowBlock] = {}, sum[kRowBlock] = {}, score[kRowBlock] = {};
   RowBlockSum total = {0, 0};

@@ -29,8 +29,7 @@ static inline void transpose(Vec<T>* v) {
   if constexpr (kHalf < L) {
 #pragma GCC unroll 16
     for (int i = 0; i < L; ++i)
-      if ((i & kHalf) == 0)
-        swap_blocks<T, kHalf>(v[i], v[i + kHalf], typename LanesUpTo<L>::type{});
+      if ((i & kHalf) == 0) swap_blocks<T, kHalf>(v[i], v[i + kHalf], typename LanesUpTo<L>::type{});
     transpose<T, 2 * kHalf>(v);
   }
 }

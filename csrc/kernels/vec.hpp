@@ -1,8 +1,8 @@
 // The vector layer: about twenty operations on a register of floats or doubles of the ISA being compiled.
 //
-// Arithmetic, comparison and selection are the compiler's own vector operators (a + b, a < b ? a : b); what they cannot say
-// stands in vec_<isa>.hpp: load_partial, store_partial, splat, fma, vmax, vmin, vsqrt. The ISA is our own define, never the
-// compiler's, so that raising the compiler's baseline cannot change which text is compiled.
+// Arithmetic, comparison and selection are the compiler's own vector operators (a + b, a < b ? a : b); what they cannot
+// say stands in vec_<isa>.hpp: load_partial, store_partial, splat, fma, vmax, vmin, vsqrt. The ISA is our own define,
+// never the compiler's, so that raising the compiler's baseline cannot change which text is compiled.
 #pragma once
 #include <cstdint>
 

@@ -1,5 +1,6 @@
-// Vector operations in the compiler's own vector extensions, 16 bytes wide: the baseline of every processor. No intrinsics, and
-// no fused multiply-add: fma is a product and a sum, never libm's software version. Included by vec.hpp only.
+// Vector operations in the compiler's own vector extensions, 16 bytes wide: the baseline of every processor. No
+// intrinsics, and no fused multiply-add: fma is a product and a sum, never libm's software version. Included by vec.hpp
+// only.
 #pragma once
 
 namespace pfn::PFN_ISA {
@@ -41,6 +42,8 @@ static inline VecF load_bytes(const std::uint8_t* p, float) {
   const VecI32 whole = {p[0], p[1], p[2], p[3]};
   return __builtin_convertvector(whole, VecF);
 }
-static inline VecD load_bytes(const std::uint8_t* p, double) { return VecD{static_cast<double>(p[0]), static_cast<double>(p[1])}; }
+static inline VecD load_bytes(const std::uint8_t* p, double) {
+  return VecD{static_cast<double>(p[0]), static_cast<double>(p[1])};
+}
 
 }  // namespace pfn::PFN_ISA

@@ -177,8 +177,7 @@ static inline VecD log_polynomial(VecD z) {
 template <class T>
 static inline Vec<T> vlog(Vec<T> x) {
   using Int = IntOf<T>;
-  constexpr Int one_half_root =
-      sizeof(T) == 4 ? Int(0x3f3504f3) : static_cast<Int>(0x3fe6a09e667f3bcd);
+  constexpr Int one_half_root = sizeof(T) == 4 ? Int(0x3f3504f3) : static_cast<Int>(0x3fe6a09e667f3bcd);
   constexpr T smallest = sizeof(T) == 4 ? T(1.17549435e-38) : T(2.2250738585072014e-308);
   const Vec<T> lift = splat(static_cast<T>(Int(1) << FloatBits<T>::mantissa));
   const auto subnormal = x < smallest;

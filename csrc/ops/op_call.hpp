@@ -1,4 +1,5 @@
-// One call of one op: what a kernel is given and what it tells its caller. No std containers: kernels are compiled per ISA.
+// One call of one op: what a kernel is given and what it tells its caller. No std containers: kernels are compiled per
+// ISA.
 #pragma once
 #include <cstdint>
 
@@ -35,7 +36,7 @@ struct View {
     return n;
   }
   PFN_ALWAYS_INLINE std::int64_t cols() const { return ndim > 0 ? shape[ndim - 1] : 1; }  // last dimension
-  PFN_ALWAYS_INLINE std::int64_t rows() const {                                          // product of all the others
+  PFN_ALWAYS_INLINE std::int64_t rows() const {                                           // product of all the others
     std::int64_t n = 1;
     for (int d = 0; d + 1 < ndim; ++d) n *= shape[d];
     return n;
@@ -65,8 +66,8 @@ struct OpCall {
   int phases = 0;
   Phase phase[kMaxPhases];
   std::int64_t scratch_bytes = 0;
-  std::int64_t local_bytes = 0;         // workspace each running thread needs, 64-byte aligned
-  std::int64_t note[kMaxNotes] = {};    // the kernel's own numbers (block sizes), from prepare to run
+  std::int64_t local_bytes = 0;       // workspace each running thread needs, 64-byte aligned
+  std::int64_t note[kMaxNotes] = {};  // the kernel's own numbers (block sizes), from prepare to run
 };
 
 struct Kernel {

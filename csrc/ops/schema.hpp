@@ -25,7 +25,7 @@ struct ArgSchema {
   std::string below;              // dimension letter that bounds the values of an i64 array, or empty
   std::vector<std::string> dims;  // letters, numbers, or "*"
   bool optional = false;
-  int alias = -1;                 // outputs: index of the input that is updated in place
+  int alias = -1;  // outputs: index of the input that is updated in place
 };
 
 struct OpSchema {

@@ -140,8 +140,9 @@ void infer_shapes(const OpSchema& schema, OpCall& call, DType float_type) {
         view.shape[ndim++] = std::stoll(dim);
       } else {
         const Bound* bound = bindings.find(dim);
-        if (!bound) throw std::logic_error("ops.def: " + schema.name + ": dimension " + dim + " of '" + arg.name +
-                                           "' stands in no input");
+        if (!bound)
+          throw std::logic_error("ops.def: " + schema.name + ": dimension " + dim + " of '" + arg.name +
+                                 "' stands in no input");
         view.shape[ndim++] = bound->extent;
       }
     }

@@ -176,7 +176,9 @@ class CpuPlan:
 
     def describe(self, name: str) -> str:
         """Return a table of the steps: op, inputs, outputs with shape, bytes and place, workspace."""
-        lines = [f"plan '{name}' ({self.dtype}, up to {self.max_batch} rows, {self.native.scratch_bytes} bytes of scratch)"]
+        lines = [
+            f"plan '{name}' ({self.dtype}, up to {self.max_batch} rows, {self.native.scratch_bytes} bytes of scratch)"
+        ]
         for i, row in enumerate(self.native.layout(name)):
             outs = []
             for out, (shape, size, offset) in zip(row["outputs"], row["places"], strict=True):

@@ -48,10 +48,14 @@ def version() -> str:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options all benchmarks share, here and in ``python -m bench``."""
-    parser.add_argument("--cases", nargs="+", metavar="NAME", help="only these: T1, 100x3072x50, NT:64x64x64, relu_forward ...")
+    parser.add_argument(
+        "--cases", nargs="+", metavar="NAME", help="only these: T1, 100x3072x50, NT:64x64x64, relu_forward ..."
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads (default 1)")
     parser.add_argument("--rounds", type=int, default=15, help="samples of each (default 15)")
-    parser.add_argument("--sample-ms", type=float, help="length of a sample (default 40 for step, 5 for gemm, 4 for op)")
+    parser.add_argument(
+        "--sample-ms", type=float, help="length of a sample (default 40 for step, 5 for gemm, 4 for op)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write machine, versions, command and results there")
     parser.add_argument("--breakdown", action="store_true", help="step: also the time of every step of the plan")
 
@@ -120,7 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0; 1 if a result was wrong, so that it was not timed; 2 on bad arguments.
     """
     parser = argparse.ArgumentParser(prog="pyfastnn bench", description="Time pyfastnn on this machine.")
-    parser.add_argument("benchmark", choices=BENCHMARKS, help="op: every kernel; gemm: matrix products; step: training steps")
+    parser.add_argument(
+        "benchmark", choices=BENCHMARKS, help="op: every kernel; gemm: matrix products; step: training steps"
+    )
     add_options(parser)
     try:
         options = parser.parse_args(argv)
@@ -144,9 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found = machine.describe() | machine.rates()
     this = sys.modules[__name__]
     runners = {" ".join(filter(None, ("ours", v))): LocalRunner(this, v) for v in VARIANTS[name]}
-    results = race(
-        name, module, cases, runners, rounds=options.rounds, seconds=sample_seconds(name, options)
-    )
+    results = race(name, module, cases, runners, rounds=options.rounds, seconds=sample_seconds(name, options))
     print(machine.title(found))
     print(f"our 256^3 product {found['gemm_gflops']} GF/s on one thread\n")
     print(module.report(results))

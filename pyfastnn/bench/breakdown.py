@@ -7,6 +7,7 @@ import math
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyfastnn.bench import tasks
 from pyfastnn.bench.step import Bare
@@ -66,7 +67,8 @@ def breakdown(task: tasks.Task, seconds: float = 1.0) -> str:
     bare.reset()
     bare.run(min(task.steps, 3))
     calls = min(task.steps, max(1, round(_SAMPLE_FLOP / task.flop)))
-    clean, disturbed = [], []
+    clean: list[NDArray[np.int64]] = []
+    disturbed: list[NDArray[np.int64]] = []
     begun = time.perf_counter()
     while time.perf_counter() - begun < seconds or len(clean) + len(disturbed) < 5:
         before = waiting_ns()
@@ -87,7 +89,11 @@ def breakdown(task: tasks.Task, seconds: float = 1.0) -> str:
     for node, took in zip(bare.plan.native.layout("train"), us, strict=True):
         shapes = [shape_of(name) for name in node["inputs"]]
         cost = cost_of(node["op"], shapes, 4)
-        rate = f"{cost.flop / took * 1e-3:.1f} GF/s" if node["op"] in _ARITHMETIC else f"{cost.byte / took * 1e-3:.1f} GB/s"
+        rate = (
+            f"{cost.flop / took * 1e-3:.1f} GF/s"
+            if node["op"] in _ARITHMETIC
+            else f"{cost.byte / took * 1e-3:.1f} GB/s"
+        )
         written = node["outputs"][0].removeprefix("train:") + (", .." if len(node["outputs"]) > 1 else "")
         where = "x".join(map(str, shapes[0] or ()))
         rows.append((f"{node['op']} -> {written}", where, f"{took:.2f}", f"{100 * took / us.sum():.1f} %", rate))

@@ -18,11 +18,7 @@ from pyfastnn.bench.timing import Case, Subject, WrongResult
 
 # Inputs and outputs of the nets of the training tasks and of nets like them, forward and both gradients; then squares.
 _FORWARD = ((100, 3072, 50), (100, 50, 10), (128, 784, 256), (128, 256, 128), (64, 3072, 1024))
-_PRODUCTS = [
-    product
-    for n, i, o in _FORWARD
-    for product in (("NN", n, i, o), ("NT", n, o, i), ("TN", i, n, o))
-]
+_PRODUCTS = [product for n, i, o in _FORWARD for product in (("NN", n, i, o), ("NT", n, o, i), ("TN", i, n, o))]
 _PRODUCTS += [("NN", 1000, 500, 500), ("NT", 1000, 500, 500), ("TN", 500, 1000, 500)]
 _PRODUCTS += [("NN", 256, 1024, 1024), ("NT", 256, 1024, 1024), ("TN", 1024, 256, 1024)]
 _PRODUCTS += [(kind, s, s, s) for s in (32, 64, 128, 256, 512, 1024, 2048) for kind in ("NN", "NT", "TN")]
@@ -71,8 +67,8 @@ def excess(case: Case, a: NDArray[Any], b: NDArray[Any], out: NDArray[Any]) -> f
     The exact product is taken in float64, or `numpy.longdouble` for float64.
     """
     wide = np.float64 if case["dtype"] == "float32" else np.longdouble
-    left = (a.T if case["kind"] == "TN" else a).astype(wide)
-    right = (b.T if case["kind"] == "NT" else b).astype(wide)
+    left: NDArray[Any] = np.asarray(a.T if case["kind"] == "TN" else a, wide)
+    right: NDArray[Any] = np.asarray(b.T if case["kind"] == "NT" else b, wide)
     u = float(np.finfo(case["dtype"]).eps) / 2
     bound = 2 * (case["k"] + 1) * u * (np.abs(left) @ np.abs(right))
     with np.errstate(all="ignore"):
@@ -149,14 +145,17 @@ def report(results: Sequence[Result]) -> str:
             worse[result.name] = best[1].ratio
             row.append(f"{best[1].ratio:.2f}x")
         rows.append(row)
-    lines = [format_table(header, rows), "Called from Python by all, with a given output: the cost of a call is in every time."]
+    lines = [
+        format_table(header, rows),
+        "Called from Python by all, with a given output: the cost of a call is in every time.",
+    ]
     if worse:
         last = min(worse, key=lambda k: worse[k])
         level = sum(r >= 1 for r in worse.values())
         lines.append(RATIO_NOTE)
         lines.append(
-            f"Against the better peer: geometric mean {geometric_mean(list(worse.values())):.3f}x, worst {worse[last]:.2f}x ({last}), "
-            f"at least 1.0x on {level} of {len(worse)}"
+            f"Against the better peer: geometric mean {geometric_mean(list(worse.values())):.3f}x, "
+            f"worst {worse[last]:.2f}x ({last}), at least 1.0x on {level} of {len(worse)}"
         )
         for label in labels:
             ratios = [r.times[label].ratio for r in results if not r.refused]

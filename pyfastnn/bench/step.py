@@ -173,9 +173,7 @@ class Fit(Subject):
 
     def _fit(self, X: tasks.Array, y: tasks.Array, steps: int, shuffle: bool) -> None:
         epochs = -(-steps // self.task.steps)
-        self.trainer.fit(
-            X, y, epochs=epochs, batch_size=self.task.batch, max_steps=steps, shuffle=shuffle, verbose=0
-        )
+        self.trainer.fit(X, y, epochs=epochs, batch_size=self.task.batch, max_steps=steps, shuffle=shuffle, verbose=0)
 
 
 def report(results: Sequence[Result]) -> str:

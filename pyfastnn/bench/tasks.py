@@ -5,6 +5,7 @@ A step is gather + forward + loss + backward + update on random float32 data in 
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -69,12 +70,12 @@ class Task:
         """Floating point operations of the matrix products of one step."""
         linear = [(i, o) for kind, i, o in (x for x in self.layers if x[0] == "linear")]
         products = sum(3 * i * o for i, o in linear) - linear[0][0] * linear[0][1]
-        return 2.0 * self.batch * products
+        return float(2 * self.batch * products)
 
 
 def _dense(*sizes: int, activation: str = "relu", norm: bool = False) -> tuple[Layer, ...]:
     layers: list[Layer] = []
-    for at, (i, o) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for at, (i, o) in enumerate(itertools.pairwise(sizes)):
         layers.append(("linear", i, o))
         if at < len(sizes) - 2:
             layers += ([("batch_norm", o)] if norm else []) + [(activation,)]
@@ -84,7 +85,16 @@ def _dense(*sizes: int, activation: str = "relu", norm: bool = False) -> tuple[L
 TASKS = {
     task.name: task
     for task in (
-        Task("T1", "3072-50-10 ReLU, batch 100, momentum + L2", _dense(3072, 50, CLASSES), 100, 5000, "momentum", 1e-3, 1e-3),
+        Task(
+            "T1",
+            "3072-50-10 ReLU, batch 100, momentum + L2",
+            _dense(3072, 50, CLASSES),
+            100,
+            5000,
+            "momentum",
+            1e-3,
+            1e-3,
+        ),
         Task(
             "T2",
             "500-[500 tanh]x10-10, batch 1000, SGD",

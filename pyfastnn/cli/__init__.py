@@ -112,7 +112,12 @@ def _one_line(error: BaseException) -> str:
 
 
 def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None, line: Any = None
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: Any = None,
 ) -> None:
     """Show a warning as one line, without the place in our sources."""
     print(f"pyfastnn: warning: {' '.join(str(message).split())}", file=file or sys.stderr)

@@ -30,7 +30,10 @@ COMPARED_STEPS = 50
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "--output", default="pyfastnn-demo.png", metavar="FILE", help="picture with the curves (default pyfastnn-demo.png)"
+        "--output",
+        default="pyfastnn-demo.png",
+        metavar="FILE",
+        help="picture with the curves (default pyfastnn-demo.png)",
     )
 
 
@@ -65,8 +68,12 @@ def run(options: argparse.Namespace) -> int:
     print(f"\nvalidation accuracy {history['val_accuracy'][-1]:.1%} on {len(Xv)} images the training never saw")
     print(f"training speed {ours:,.0f} samples/s (the median epoch)")
     theirs, error = numpy_speed(Xt, yt)
-    print(f"the same steps in pure NumPy on one thread: {theirs:,.0f} samples/s, pyfastnn is {ours / theirs:.1f} times as fast")
-    print(f"(both took {COMPARED_STEPS} steps from the same weights; the losses differ by at most {error:.0e} of their value)")
+    print(
+        f"the same steps in pure NumPy on one thread: {theirs:,.0f} samples/s, pyfastnn is {ours / theirs:.1f} times as fast"
+    )
+    print(
+        f"(both took {COMPARED_STEPS} steps from the same weights; the losses differ by at most {error:.0e} of their value)"
+    )
     try:
         history.plot(options.output)
     except ImportError as missing:

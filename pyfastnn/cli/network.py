@@ -16,9 +16,7 @@ from pyfastnn.nn.layer import Layer
 from pyfastnn.train.history import Row
 from pyfastnn.train.trainer import Trainer
 
-ACTIVATIONS: dict[str, type[Layer]] = {
-    c.kind: c for c in (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh)
-}
+ACTIVATIONS: dict[str, type[Layer]] = {c.kind: c for c in (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh)}
 OPTIMIZERS = ("adam", "adamw", "sgd", "momentum", "nesterov")
 PREPROCESS = ("standardize", "center", "rescale", "none")
 
@@ -85,7 +83,9 @@ def make_optimizer(options: argparse.Namespace) -> optim.Optimizer:
     given: dict[str, Any] = {k: v for k, v in numbers.items() if v is not None}
     if name in ("adam", "adamw"):
         if "momentum" in given:
-            raise CommandError(f"--momentum has no meaning for {name}; use it with --optimizer sgd, momentum or nesterov")
+            raise CommandError(
+                f"--momentum has no meaning for {name}; use it with --optimizer sgd, momentum or nesterov"
+            )
         return optim.Adam(**given) if name == "adam" else optim.AdamW(**given)
     if name != "sgd":
         given.setdefault("momentum", 0.9)

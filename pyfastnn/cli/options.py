@@ -103,7 +103,9 @@ def sizes(text: str) -> tuple[int, ...]:
     read = []
     for part in text.split(","):
         if not part.strip().isdecimal() or not 0 < int(part) < 2**31:
-            raise argparse.ArgumentTypeError(f"{text!r} is no list of layer widths such as 256,128 ({part.strip()!r} is no width)")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no list of layer widths such as 256,128 ({part.strip()!r} is no width)"
+            )
         read.append(int(part))
     return tuple(read)
 

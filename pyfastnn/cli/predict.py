@@ -27,7 +27,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model file")
     parser.add_argument("data", metavar="DATA", help="rows to predict")
     parser.add_argument("--output", metavar="FILE", help="write the predictions there instead of printing them")
-    parser.add_argument("--probabilities", action="store_true", help="print the probability of each class instead, as CSV")
+    parser.add_argument(
+        "--probabilities", action="store_true", help="print the probability of each class instead, as CSV"
+    )
     parser.add_argument("--target", metavar="NAME", help="name or number of the label column of a table, if it has one")
 
 

@@ -23,7 +23,7 @@ from pyfastnn.train.history import Row
 from pyfastnn.train.trainer import Trainer
 
 EPOCHS, MOST_EPOCHS = 10, 100
-TOTAL_STEPS = 1000
+TOTAL_STEPS = 2000
 """The default number of epochs grows until a run has so many steps."""
 BATCH = 128
 LEAST_STEPS = 20
@@ -32,7 +32,18 @@ LAST_RATE = 0.05
 """By default the learning rate of the last epoch is this times that of the first."""
 CHECKPOINT_SECONDS = 30.0
 
-FIXED_BY_CHECKPOINT = ("hidden", "batch_norm", "dropout", "activation", "preprocess", "optimizer", "momentum", "weight_decay", "seed", "task")
+FIXED_BY_CHECKPOINT = (
+    "hidden",
+    "batch_norm",
+    "dropout",
+    "activation",
+    "preprocess",
+    "optimizer",
+    "momentum",
+    "weight_decay",
+    "seed",
+    "task",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,32 +54,87 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
     add = group.add_argument
     add("--hidden", type=sizes, metavar="N,N", help="widths of the hidden layers (default 128; 0: none)")
-    add("--activation", type=choice("activation", network.ACTIVATIONS), metavar="NAME", help=", ".join(network.ACTIVATIONS) + " (default relu)")
+    add(
+        "--activation",
+        type=choice("activation", network.ACTIVATIONS),
+        metavar="NAME",
+        help=", ".join(network.ACTIVATIONS) + " (default relu)",
+    )
     add("--batch-norm", action="store_true", default=None, help="batch normalization behind every hidden layer")
-    add("--dropout", type=real(0, 1, open_high=True), metavar="P", help="drop hidden values with this probability (default 0)")
-    add("--preprocess", type=choice("preprocessing", network.PREPROCESS), metavar="NAME", help=", ".join(network.PREPROCESS) + " (default standardize: columns of tables, channels of images)")
+    add(
+        "--dropout",
+        type=real(0, 1, open_high=True),
+        metavar="P",
+        help="drop hidden values with this probability (default 0)",
+    )
+    add(
+        "--preprocess",
+        type=choice("preprocessing", network.PREPROCESS),
+        metavar="NAME",
+        help=", ".join(network.PREPROCESS) + " (default standardize: columns of tables, channels of images)",
+    )
     group = parser.add_argument_group("training")
     add = group.add_argument
-    add("--optimizer", type=choice("optimizer", network.OPTIMIZERS), metavar="NAME", help=", ".join(network.OPTIMIZERS) + " (default adam)")
-    add("--learning-rate", type=real(0, inf), metavar="X", help="of the first epoch (default 0.001 for adam and adamw, 0.01 for the others)")
-    add("--learning-rate-decay", type=real(0, 1, open_low=True), metavar="F", help="multiply the rate by F behind every epoch (default: the last epoch runs at 1/20 of the first)")
+    add(
+        "--optimizer",
+        type=choice("optimizer", network.OPTIMIZERS),
+        metavar="NAME",
+        help=", ".join(network.OPTIMIZERS) + " (default adam)",
+    )
+    add(
+        "--learning-rate",
+        type=real(0, inf),
+        metavar="X",
+        help="of the first epoch (default 0.001 for adam and adamw, 0.01 for the others)",
+    )
+    add(
+        "--learning-rate-decay",
+        type=real(0, 1, open_low=True),
+        metavar="F",
+        help="multiply the rate by F behind every epoch (default: the last epoch runs at 1/20 of the first)",
+    )
     add("--weight-decay", type=real(0, inf), metavar="X", help="L2 coefficient (default 0; adamw 0.01)")
-    add("--momentum", type=real(0, 1, open_high=True), metavar="X", help="for sgd, momentum and nesterov (default 0, 0.9, 0.9)")
+    add(
+        "--momentum",
+        type=real(0, 1, open_high=True),
+        metavar="X",
+        help="for sgd, momentum and nesterov (default 0, 0.9, 0.9)",
+    )
     add("--epochs", type=whole(1), metavar="N", help=f"(default {EPOCHS}; up to {MOST_EPOCHS} for small data)")
     add("--batch-size", type=whole(1), metavar="N", help=f"rows a step (default {BATCH}; less for small data)")
     add("--seed", type=whole(0), metavar="N", help="fixes weights, order, dropout and held-out rows (default 0)")
     add("--threads", type=whole(0, 4096), default=0, metavar="N", help="(default: OMP_NUM_THREADS, or all cores)")
     group = parser.add_argument_group("data")
     add = group.add_argument
-    add("--validation", type=held_out, metavar="N", help="training rows to hold out, a number or a share (default 0 with a test part, else 0.2)")
+    add(
+        "--validation",
+        type=held_out,
+        metavar="N",
+        help="training rows to hold out, a number or a share (default 0 with a test part, else 0.2)",
+    )
     add("--target", metavar="NAME", help="name or number of the label column of a table (default the last)")
-    add("--task", type=choice("task", ("classification", "regression")), metavar="NAME", help="classification or regression (default: what the labels suggest)")
+    add(
+        "--task",
+        type=choice("task", ("classification", "regression")),
+        metavar="NAME",
+        help="classification or regression (default: what the labels suggest)",
+    )
     group = parser.add_argument_group("files and output")
     add = group.add_argument
     add("--save", metavar="FILE", help="write the trained model: for predict and pyfastnn.load")
-    add("--checkpoint", metavar="FILE", help="write the state of the training now and then, and at the end: for --resume")
+    add(
+        "--checkpoint",
+        metavar="FILE",
+        help="write the state of the training now and then, and at the end: for --resume",
+    )
     add("--resume", metavar="FILE", help="continue the training of a checkpoint for --epochs more")
-    add("--verbose", type=whole(0, 2), default=1, metavar="N", help="0 the result alone, 1 a line per epoch (default), 2 a moving bar")
+    add(
+        "--verbose",
+        type=whole(0, 2),
+        default=1,
+        metavar="N",
+        help="0 the result alone, 1 a line per epoch (default), 2 a moving bar",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -165,7 +231,9 @@ def _check_fit(trainer: Trainer, dataset: Dataset, options: argparse.Namespace) 
     assert model.input_shape is not None
     expected, found = math.prod(model.input_shape), math.prod(dataset.feature_shape)
     if expected != found:
-        raise CommandError(f"'{options.data}' has rows of {found} values, the network of '{options.resume}' takes {expected}")
+        raise CommandError(
+            f"'{options.data}' has rows of {found} values, the network of '{options.resume}' takes {expected}"
+        )
     if model.classes_ is not None:
         for part in (dataset.y_train, dataset.y_val, dataset.y_test):
             if part is not None:
@@ -173,7 +241,11 @@ def _check_fit(trainer: Trainer, dataset: Dataset, options: argparse.Namespace) 
 
 
 def _fit(
-    trainer: Trainer, dataset: Dataset, options: argparse.Namespace, batch: int, callbacks: Sequence[Callable[[Trainer, Row], object]]
+    trainer: Trainer,
+    dataset: Dataset,
+    options: argparse.Namespace,
+    batch: int,
+    callbacks: Sequence[Callable[[Trainer, Row], object]],
 ) -> str:
     """Train and say why it ended."""
     history = trainer.fit(

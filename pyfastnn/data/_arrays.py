@@ -35,9 +35,7 @@ def read_npz(path: str, *, labels: bool) -> Parts:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise DataError(f"'{path}' is not a .npz file, but a single array")
         with file:
-            return _named(
-                path, file.files, lambda key: _guarded(path, key, lambda: file[key]), labels
-            )
+            return _named(path, file.files, lambda key: _guarded(path, key, lambda: file[key]), labels)
 
 
 def is_npy_folder(folder: str) -> bool:
@@ -85,9 +83,7 @@ def _guarded(path: str, key: str | None, load: Callable[[], Any]) -> Any:
         raise DataError(f"{what} needs more memory than there is: {_reason(e)}") from e
     except ValueError as e:
         if "allow_pickle" in str(e):
-            raise DataError(
-                f"{what} holds pickled Python objects, which are never opened; save plain numbers"
-            ) from e
+            raise DataError(f"{what} holds pickled Python objects, which are never opened; save plain numbers") from e
         raise DataError(f"{what} cannot be read: {_reason(e)}") from e
     except (OSError, EOFError, SyntaxError, KeyError, zlib.error, zipfile.BadZipFile) as e:
         raise DataError(f"{what} cannot be read: {_reason(e)}") from e

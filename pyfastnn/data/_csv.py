@@ -30,9 +30,7 @@ class Layout:
     class_names: list[str] | None = None
 
 
-def read_csv(
-    path: str, target: str | int | None, features: int | None, *, any_label: bool = False
-) -> Parts:
+def read_csv(path: str, target: str | int | None, features: int | None, *, any_label: bool = False) -> Parts:
     """Read a CSV file, gzip or not, as UTF-8.
 
     Parameters
@@ -62,9 +60,7 @@ def read_csv(
         raise DataError(f"'{path}' has a header line but no rows")
     X = np.empty((rows, layout.columns - (label >= 0)), np.float64)
     y, spans, failed = _parse(raw, layout, label, X, as_text=False)
-    text_label = (
-        failed is not None and failed[0] == 1 and failed[2] == label and _is_text(raw, failed)
-    )
+    text_label = failed is not None and failed[0] == 1 and failed[2] == label and _is_text(raw, failed)
     if text_label:
         y, spans, failed = _parse(raw, layout, label, X, as_text=True)
     if failed is not None:
@@ -138,14 +134,12 @@ def _find_layout(path: str, raw: bytes) -> Layout:
         layout.skip_lines = numbers[0] + 1
         if len(first) != columns:
             raise DataError(
-                f"'{path}': the header has {len(first)} names but line {numbers[1] + 1} has "
-                f"{columns} fields"
+                f"'{path}': the header has {len(first)} names but line {numbers[1] + 1} has {columns} fields"
             )
         layout.names = first
     elif rest and len(first) != columns:
         raise DataError(
-            f"'{path}': line {numbers[0] + 1} has {len(first)} fields but line {numbers[1] + 1} "
-            f"has {columns}"
+            f"'{path}': line {numbers[0] + 1} has {len(first)} fields but line {numbers[1] + 1} has {columns}"
         )
     return layout
 
@@ -208,9 +202,7 @@ def _parse(
     rows = X.shape[0]
     y = np.empty(rows if label >= 0 and not as_text else 0, np.float64)
     spans = np.empty((rows if as_text else 0, 2), np.intp)
-    result = parse_csv_floats(
-        raw, ord(layout.delimiter), layout.skip_lines, label, as_text, X, y, spans
-    )
+    result = parse_csv_floats(raw, ord(layout.delimiter), layout.skip_lines, label, as_text, X, y, spans)
     return y, spans, None if result[0] == OK else result
 
 
@@ -275,8 +267,7 @@ def _text_labels(
     for row, text in enumerate(labels):
         if text.lower() in MISSING:
             raise DataError(
-                f"'{path}', line {_line(raw, spans[row, 0])}, {name}: the label is missing "
-                f"('{text}'); remove such rows"
+                f"'{path}', line {_line(raw, spans[row, 0])}, {name}: the label is missing ('{text}'); remove such rows"
             )
         numbers += _is_number(text)
     if numbers and not any_label:

@@ -61,9 +61,7 @@ def _collect(path: str, file: IO[bytes], limit: int | None) -> bytearray:
                 break
             data += piece
     except (EOFError, zlib.error) as e:
-        raise DataError(
-            f"'{path}': the gzip data is cut off or damaged after {len(data)} bytes ({e})"
-        ) from e
+        raise DataError(f"'{path}': the gzip data is cut off or damaged after {len(data)} bytes ({e})") from e
     except OSError as e:
         raise DataError(f"'{path}' cannot be read: {e.strerror or e}") from e
     return data

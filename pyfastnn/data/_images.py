@@ -41,9 +41,7 @@ def _idx_file(folder: str, part: str, kind: str) -> str | None:
 
 def is_idx_folder(folder: str) -> bool:
     """Say whether a folder has any of the four MNIST files."""
-    return any(
-        _idx_file(folder, part, kind) for part in ("train", "t10k") for kind in ("images", "labels")
-    )
+    return any(_idx_file(folder, part, kind) for part in ("train", "t10k") for kind in ("images", "labels"))
 
 
 def read_idx_folder(folder: str) -> Parts:
@@ -54,8 +52,7 @@ def read_idx_folder(folder: str) -> Parts:
         parts.X_test, parts.y_test = _idx_pair(folder, "t10k")
         if parts.X_test.shape[1:] != X.shape[1:]:
             raise DataError(
-                f"'{folder}': training images are {X.shape[1:3]} pixels but test images "
-                f"{parts.X_test.shape[1:3]}"
+                f"'{folder}': training images are {X.shape[1:3]} pixels but test images {parts.X_test.shape[1:3]}"
             )
     return parts
 
@@ -89,10 +86,7 @@ def _read_idx(path: str, magic: int, rank: int, what: str) -> Array:
         found = int.from_bytes(head[:4], "big")
         if len(head) < 4 or found != magic:
             shown = f"0x{found:08x}" if len(head) >= 4 else f"a file of {len(head)} bytes"
-            raise DataError(
-                f"'{path}': expected an idx{rank}-ubyte file (magic number 0x{magic:08x}), "
-                f"found {shown}"
-            )
+            raise DataError(f"'{path}': expected an idx{rank}-ubyte file (magic number 0x{magic:08x}), found {shown}")
         if len(head) < 4 + 4 * rank:
             raise DataError(f"'{path}': the header is cut off after {len(head)} bytes")
         shape = np.frombuffer(head, ">u4", rank, 4).tolist()

@@ -85,10 +85,7 @@ def label_column(
                 f"{features + 1} columns with the label"
             )
     if columns < 2:
-        raise DataError(
-            f"'{source}' has 1 column, expected features and a label separated by comma, "
-            "semicolon or tab"
-        )
+        raise DataError(f"'{source}' has 1 column, expected features and a label separated by comma, semicolon or tab")
     assert found is not None
     return found
 
@@ -112,8 +109,7 @@ def _column_number(
         if not required:
             return None
         raise DataError(
-            f"'{source}' has {columns} columns, so target {index} does not exist; expected 0 to "
-            f"{columns - 1}"
+            f"'{source}' has {columns} columns, so target {index} does not exist; expected 0 to {columns - 1}"
         )
     return index % columns
 
@@ -141,8 +137,7 @@ def decide_task(
         y_test = _as_labels(source, "y_test", parts.y_test, parts.X_test.shape[0])
         if y_test.dtype.kind != y.dtype.kind or y_test.shape[1:] != y.shape[1:]:
             raise DataError(
-                f"'{source}': y is {y.dtype} of shape {y.shape} but y_test is {y_test.dtype} of "
-                f"shape {y_test.shape}"
+                f"'{source}': y is {y.dtype} of shape {y.shape} but y_test is {y_test.dtype} of shape {y_test.shape}"
             )
     both = y if y_test is None else np.concatenate([y, y_test])
     chosen = task or _natural_task(both, parts.labels_from_table)
@@ -156,9 +151,7 @@ def decide_task(
         raise DataError(f"'{source}': y has shape {y.shape}, expected one label a row")
     if both.dtype.kind == "f":
         if not np.array_equal(both, np.rint(both)) or np.abs(both).max() > 2.0**53:
-            raise DataError(
-                f"'{source}': the labels are not whole numbers, which classification needs"
-            )
+            raise DataError(f"'{source}': the labels are not whole numbers, which classification needs")
         y = y.astype(np.int64)
         y_test = None if y_test is None else y_test.astype(np.int64)
         both = both.astype(np.int64)

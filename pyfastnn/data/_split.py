@@ -111,9 +111,7 @@ def split(
 
 def _count(validation: float, n: int) -> int:
     """Turn a count or fraction into a number of rows in 1..n-1."""
-    if isinstance(validation, (bool, np.bool_)) or not isinstance(
-        validation, (int, float, np.integer, np.floating)
-    ):
+    if isinstance(validation, (bool, np.bool_)) or not isinstance(validation, (int, float, np.integer, np.floating)):
         raise TypeError(f"split: 'validation' is {validation!r}, expected an int or a float")
     if isinstance(validation, (int, np.integer)):
         if not 1 <= validation <= n - 1:
@@ -129,9 +127,7 @@ def _count(validation: float, n: int) -> int:
         )
     count = int(np.floor(validation * n + 0.5))
     if not 1 <= count <= n - 1:
-        raise ValueError(
-            f"split: 'validation' is {validation} of {n} rows, which leaves one part empty"
-        )
+        raise ValueError(f"split: 'validation' is {validation} of {n} rows, which leaves one part empty")
     return count
 
 
@@ -171,9 +167,7 @@ def _stratified(codes: Array, order: Array, count: int) -> npt.NDArray[np.bool_]
     return chosen
 
 
-def _grouped(
-    codes: Array, sizes: Array, order: npt.NDArray[np.int64], count: int
-) -> npt.NDArray[np.bool_]:
+def _grouped(codes: Array, sizes: Array, order: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:
     """Mark validation rows as whole groups, tried in the given order of groups."""
     if sizes.size < 2:
         raise ValueError(f"split: 'groups' has {sizes.size} group, expected at least 2")

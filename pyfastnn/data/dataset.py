@@ -23,7 +23,7 @@ KNOWN = "a folder with MNIST or CIFAR-10 files, a .npz, .npy or .csv file"
 
 
 @dataclass(eq=False, repr=False)
-class Dataset:
+class Dataset:  # numpydoc ignore=PR02
     """Features and labels with what is known about them.
 
     Parameters
@@ -77,10 +77,7 @@ class Dataset:
         kind = self.task
         if self.classes is not None:
             kind += f" with {len(self.classes)} classes"
-        return (
-            f"Dataset {self.name}: {', '.join(rows)} rows, features {shape} "
-            f"{self.X_train.dtype}, {kind}"
-        )
+        return f"Dataset {self.name}: {', '.join(rows)} rows, features {shape} {self.X_train.dtype}, {kind}"
 
 
 def load(
@@ -201,9 +198,7 @@ def load_features(
         parts = replace(parts, X=parts.X_test, y=parts.y_test, X_test=None, y_test=None)
     found = math.prod(parts.X.shape[1:])
     if feature_count is not None and found != feature_count:
-        raise DataError(
-            f"'{source}' has rows of {found} values {parts.X.shape[1:]}, expected {feature_count}"
-        )
+        raise DataError(f"'{source}' has rows of {found} values {parts.X.shape[1:]}, expected {feature_count}")
     if parts.y is None:
         return parts.X, None
     return parts.X, decide_task(source, parts, None)[1]
@@ -216,9 +211,7 @@ def _name(source: str) -> str:
     return name.removesuffix(".gz").rsplit(".", 1)[0] or name
 
 
-def _read(
-    source: str, target: str | int | None, features: int | None, *, labels: bool, any_label: bool
-) -> Parts:
+def _read(source: str, target: str | int | None, features: int | None, *, labels: bool, any_label: bool) -> Parts:
     """Find the reader for a source and run it."""
     if source == "digits":
         from pyfastnn.data.digits import load_digits
@@ -253,9 +246,7 @@ def _read_folder(folder: str, labels: bool) -> Parts:
     )
 
 
-def _read_file(
-    source: str, target: str | int | None, features: int | None, *, labels: bool, any_label: bool
-) -> Parts:
+def _read_file(source: str, target: str | int | None, features: int | None, *, labels: bool, any_label: bool) -> Parts:
     lower = source.lower()
     if not os.path.isfile(source):
         raise DataError(f"'{source}' is not a file or folder, expected {KNOWN}")

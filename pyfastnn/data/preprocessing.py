@@ -74,9 +74,7 @@ class Preprocessor:
             )
         shift, scale = self._learn(X)
         if not (np.isfinite(shift).all() and np.isfinite(scale).all() and scale.all()):
-            raise ValueError(
-                f"{type(self).__name__}: the values of 'X' are too large for float64 statistics"
-            )
+            raise ValueError(f"{type(self).__name__}: the values of 'X' are too large for float64 statistics")
         features = X.size // X.shape[0]
         # Channels are the last axis, so repeating the short vector lines it up with the features.
         self.shift_ = np.tile(shift, features // shift.size)
@@ -110,9 +108,7 @@ class Preprocessor:
         self._check_input(X)
         wanted = np.dtype(dtype)
         if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise TypeError(
-                f"{type(self).__name__}: 'dtype' is {wanted}, expected float32 or float64"
-            )
+            raise TypeError(f"{type(self).__name__}: 'dtype' is {wanted}, expected float32 or float64")
         out = np.empty(X.shape, wanted)
         for rows in self._chunks(X):
             x = X[rows].reshape(-1, self.shift_.size).astype(np.float64)
@@ -346,17 +342,14 @@ def from_config(config: Mapping[str, Any], state: Mapping[str, Array] | None) ->
     if state is None:
         return made
     if sorted(state) != ["scale", "shift"]:
-        raise ValueError(
-            f"preprocessing {name!r}: 'state' has {sorted(state)}, expected scale, shift"
-        )
+        raise ValueError(f"preprocessing {name!r}: 'state' has {sorted(state)}, expected scale, shift")
     shift, scale = state["shift"], state["scale"]
     for key, array in (("shift", shift), ("scale", scale)):
         if not isinstance(array, np.ndarray) or array.dtype != np.float64:
             raise TypeError(f"preprocessing {name!r}: {key!r} is not a float64 array")
         if array.ndim != 1 or array.shape != shift.shape or array.size == 0:
             raise ValueError(
-                f"preprocessing {name!r}: {key!r} has shape {array.shape}, expected (features,) "
-                "for both arrays"
+                f"preprocessing {name!r}: {key!r} has shape {array.shape}, expected (features,) for both arrays"
             )
         if not np.isfinite(array).all() or (key == "scale" and not array.all()):
             raise ValueError(f"preprocessing {name!r}: {key!r} must be finite, scale not 0")

@@ -16,9 +16,7 @@ def row_maker(*names: str) -> Callable[[Row], Row]:
     order = hyper_fields()
     missing = set(names) - set(order)
     if missing:
-        raise ValueError(
-            f"row_maker: no hyper field {sorted(missing)[0]!r}; known: {', '.join(order)}"
-        )
+        raise ValueError(f"row_maker: no hyper field {sorted(missing)[0]!r}; known: {', '.join(order)}")
     return cast(
         "Callable[[Row], Row]",
         itemgetter(*(names.index(f) + 1 if f in names else 0 for f in order)),

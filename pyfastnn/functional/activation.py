@@ -89,9 +89,7 @@ def relu(x: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     return _call("relu_forward", (x,), None if out is None else (out,))[0]
 
 
-def relu_backward(
-    dy: NDArray[Any], y: NDArray[Any], *, out: NDArray[Any] | None = None
-) -> NDArray[Any]:
+def relu_backward(dy: NDArray[Any], y: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Return the gradient of the input of `relu`.
 
     ``dx = 0 if y <= 0 else dy``; where ``y`` is NaN, ``dy`` passes.
@@ -132,9 +130,7 @@ def relu_backward(
     return _call("relu_backward", (dy, y), None if out is None else (out,))[0]
 
 
-def leaky_relu(
-    x: NDArray[Any], *, negative_slope: float = 0.01, out: NDArray[Any] | None = None
-) -> NDArray[Any]:
+def leaky_relu(x: NDArray[Any], *, negative_slope: float = 0.01, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Return the input with its negative part scaled down.
 
     ``y = x if x > 0 else negative_slope * x``; NaN stays NaN.
@@ -224,9 +220,7 @@ def leaky_relu_backward(
     >>> F.leaky_relu_backward(np.array([3.0, 4.0]), np.array([-1.0, 2.0]))
     array([0.03, 4.  ])
     """
-    return _call(
-        "leaky_relu_backward", (dy, x), None if out is None else (out,), (negative_slope,)
-    )[0]
+    return _call("leaky_relu_backward", (dy, x), None if out is None else (out,), (negative_slope,))[0]
 
 
 def elu(x: NDArray[Any], *, alpha: float = 1.0, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -361,9 +355,7 @@ def sigmoid(x: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]
     return _call("sigmoid_forward", (x,), None if out is None else (out,))[0]
 
 
-def sigmoid_backward(
-    dy: NDArray[Any], y: NDArray[Any], *, out: NDArray[Any] | None = None
-) -> NDArray[Any]:
+def sigmoid_backward(dy: NDArray[Any], y: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Return the gradient of the input of `sigmoid`.
 
     ``dx = dy * y * (1 - y)``.
@@ -446,9 +438,7 @@ def tanh(x: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     return _call("tanh_forward", (x,), None if out is None else (out,))[0]
 
 
-def tanh_backward(
-    dy: NDArray[Any], y: NDArray[Any], *, out: NDArray[Any] | None = None
-) -> NDArray[Any]:
+def tanh_backward(dy: NDArray[Any], y: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Return the gradient of the input of `tanh`.
 
     ``dx = dy * (1 - y**2)``.

@@ -64,9 +64,7 @@ def gather_rows(
            [  0., 255.]], dtype=float32)
     """
     if out is None:
-        return _call(
-            "gather_rows", (data, index, shift, scale), None, (), None, np.dtype(dtype).name
-        )[0]
+        return _call("gather_rows", (data, index, shift, scale), None, (), None, np.dtype(dtype).name)[0]
     return _call("gather_rows", (data, index, shift, scale), (out,), (), None, out.dtype.name)[0]
 
 

@@ -117,9 +117,7 @@ def linear_backward(
     return linear_dx(dy, w), _call("linear_dw", (x, dy))[0], _call("linear_db", (dy,))[0]
 
 
-def linear_dx(
-    dy: NDArray[Any], w: NDArray[Any], *, out: NDArray[Any] | None = None
-) -> NDArray[Any]:
+def linear_dx(dy: NDArray[Any], w: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Return the gradient of the input of a linear layer, ``dy @ w.T``.
 
     Parameters
@@ -158,9 +156,7 @@ def linear_dx(
     return _call("linear_dx", (dy, w), None if out is None else (out,))[0]
 
 
-def linear_dw(
-    x: NDArray[Any], dy: NDArray[Any], *, out: NDArray[Any] | None = None
-) -> NDArray[Any]:
+def linear_dw(x: NDArray[Any], dy: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Return the gradient of the weights of a linear layer, ``x.T @ dy``.
 
     Parameters

@@ -135,9 +135,7 @@ def mean_squared_error(
     >>> F.mean_squared_error(np.array([1.0, 4.0]), np.array([1.0, 2.0]))
     (2.0, array([0., 2.]))
     """
-    loss, dy_pred = _call(
-        "mean_squared_error", (y_pred, y_true), None if out is None else (None, out)
-    )
+    loss, dy_pred = _call("mean_squared_error", (y_pred, y_true), None if out is None else (None, out))
     return loss.item(), dy_pred
 
 

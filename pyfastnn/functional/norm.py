@@ -144,9 +144,7 @@ def batch_norm_predict(
     array([[3.]])
     """
     outputs = None if out is None else (out,)
-    return _call(
-        "batch_norm_predict", (x, gamma, beta, running_mean, running_var), outputs, (eps,)
-    )[0]
+    return _call("batch_norm_predict", (x, gamma, beta, running_mean, running_var), outputs, (eps,))[0]
 
 
 def batch_norm_backward(

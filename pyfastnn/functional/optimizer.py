@@ -11,14 +11,10 @@ from pyfastnn.functional._hyper import out_of_range, row_maker
 
 _sgd_row = row_maker("learning_rate", "weight_decay")
 _momentum_row = row_maker("learning_rate", "momentum", "weight_decay")
-_adam_row = row_maker(
-    "learning_rate", "beta1", "beta2", "eps", "weight_decay", "correction1", "correction2"
-)
+_adam_row = row_maker("learning_rate", "beta1", "beta2", "eps", "weight_decay", "correction1", "correction2")
 
 
-def sgd_step(
-    p: NDArray[Any], dp: NDArray[Any], *, learning_rate: float, weight_decay: float = 0.0
-) -> None:
+def sgd_step(p: NDArray[Any], dp: NDArray[Any], *, learning_rate: float, weight_decay: float = 0.0) -> None:
     """Move parameters down their gradient.
 
     ``p -= learning_rate * (dp + weight_decay * p)``.
@@ -332,6 +328,4 @@ def _adam_numbers(
         raise out_of_range(who, "beta1", beta1, "0 <= beta1 < 1")
     if not 0 <= beta2 < 1:
         raise out_of_range(who, "beta2", beta2, "0 <= beta2 < 1")
-    return _adam_row(
-        (0.0, learning_rate, beta1, beta2, eps, weight_decay, 1 - beta1**step, 1 - beta2**step)
-    )
+    return _adam_row((0.0, learning_rate, beta1, beta2, eps, weight_decay, 1 - beta1**step, 1 - beta2**step))

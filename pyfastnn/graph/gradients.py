@@ -79,9 +79,7 @@ def _linear(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) 
 
 def _add(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
     upstream = _of_output(node, dy)
-    return _collect(
-        emit, [(value, upstream) for value in node.inputs if value is not None and needs(value)]
-    )
+    return _collect(emit, [(value, upstream) for value in node.inputs if value is not None and needs(value)])
 
 
 def _elementwise(op: str, keeps: str) -> Rule:
@@ -98,18 +96,14 @@ def _elementwise(op: str, keeps: str) -> Rule:
     return rule
 
 
-def _batch_norm(
-    node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs
-) -> dict[str, str]:
+def _batch_norm(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
     x, gamma, beta = node.inputs[:3]
     assert x is not None and gamma is not None and beta is not None
     mean, rstd = node.outputs[1:3]
     if not any(needs(value) for value in (x, gamma, beta)):
         return {}
     gradients = emit("batch_norm_backward", (_of_output(node, dy), x, gamma, mean, rstd))
-    return _collect(
-        emit, [pair for pair in zip((x, gamma, beta), gradients, strict=True) if needs(pair[0])]
-    )
+    return _collect(emit, [pair for pair in zip((x, gamma, beta), gradients, strict=True) if needs(pair[0])])
 
 
 def _dropout(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
@@ -129,9 +123,7 @@ def _loss(gradient_output: int) -> Rule:
         assert predicted is not None
         upstream = dy[node.outputs[0]]
         if upstream is not None:
-            raise ValueError(
-                f"{node.op}: a loss that is scaled or summed, by {upstream!r}, is not implemented"
-            )
+            raise ValueError(f"{node.op}: a loss that is scaled or summed, by {upstream!r}, is not implemented")
         if any(needs(value) for value in node.inputs[1:] if value is not None):
             raise ValueError(f"{node.op}: the gradient of the targets is not implemented")
         return {predicted: node.outputs[gradient_output]} if needs(predicted) else {}

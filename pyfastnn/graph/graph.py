@@ -103,9 +103,7 @@ class Builder:
         self.graph = Graph()
         self.training = training
 
-    def value(
-        self, name: str, shape: Sequence[Dim], dtype: str = "T", kind: str = "input"
-    ) -> str:
+    def value(self, name: str, shape: Sequence[Dim], dtype: str = "T", kind: str = "input") -> str:
         """Add a value that no node writes first, and return its name.
 
         Raises
@@ -166,7 +164,11 @@ class Builder:
         self._check_inputs(table, inputs)
         inferred = output_shapes(table, [None if i is None else self.graph.values[i].shape for i in inputs])
         by_arg = {a.name: i for a, i in zip(table.inputs, inputs, strict=True)}
-        taken = [n for a, n in zip(table.outputs, outputs or (), strict=False) if a.name not in by_arg and n in self.graph.values]
+        taken = [
+            n
+            for a, n in zip(table.outputs, outputs or (), strict=False)
+            if a.name not in by_arg and n in self.graph.values
+        ]
         if taken:
             raise ValueError(f"graph: two values are named {taken[0]!r}")
         names = []

@@ -66,9 +66,7 @@ def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
         if key not in ids:
             advance = "row" if value.kind == "input" and BATCH in value.shape else "none"
             advance = outputs.get(value.name, advance)
-            dims = tuple(
-                d if isinstance(d, int) else _BATCH_DIM if d == BATCH else _ANY_DIM for d in value.shape
-            )
+            dims = tuple(d if isinstance(d, int) else _BATCH_DIM if d == BATCH else _ANY_DIM for d in value.shape)
             name = value.name if external or len(graphs) == 1 else f"{list_name}:{value.name}"
             ids[key] = len(values)
             values.append((name, value.dtype, dims, external, advance))
@@ -86,12 +84,14 @@ def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
         for node in graph.nodes:
             table = schema(node.op)
             attrs: dict[str, Any] = {**table.attrs, **node.attrs}
-            steps.append((
-                node.op,
-                tuple(-1 if i is None else value_id(list_name, graph.values[i]) for i in node.inputs),
-                tuple(value_id(list_name, graph.values[o]) for o in node.outputs),
-                tuple(float(attrs[name]) for name in table.attrs),
-                node.group,
-            ))
+            steps.append(
+                (
+                    node.op,
+                    tuple(-1 if i is None else value_id(list_name, graph.values[i]) for i in node.inputs),
+                    tuple(value_id(list_name, graph.values[o]) for o in node.outputs),
+                    tuple(float(attrs[name]) for name in table.attrs),
+                    node.group,
+                )
+            )
         lists[list_name] = steps
     return Lowered(values, lists)

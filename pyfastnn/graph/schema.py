@@ -66,9 +66,7 @@ def schemas() -> dict[str, OpSchema]:
 
     found = {}
     for row in _core.op_schemas():
-        inputs = tuple(
-            Arg(a["name"], a["dtype"], tuple(a["dims"]), a["optional"]) for a in row["inputs"]
-        )
+        inputs = tuple(Arg(a["name"], a["dtype"], tuple(a["dims"]), a["optional"]) for a in row["inputs"])
         outputs = tuple(Arg(a["name"], a["dtype"], tuple(a["dims"])) for a in row["outputs"])
         found[row["name"]] = OpSchema(
             row["name"], inputs, outputs, dict(row["attrs"]), tuple(row["hyper"]), row["inplace"]
@@ -90,9 +88,7 @@ def schema(op: str) -> OpSchema:
         raise ValueError(unknown("op", op, schemas())) from None
 
 
-def output_shapes(
-    op: OpSchema, inputs: Sequence[tuple[Dim, ...] | None]
-) -> list[tuple[Dim, ...]]:
+def output_shapes(op: OpSchema, inputs: Sequence[tuple[Dim, ...] | None]) -> list[tuple[Dim, ...]]:
     """Return the shapes of the outputs, unifying the dimension letters over the inputs.
 
     Parameters

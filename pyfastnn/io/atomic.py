@@ -135,9 +135,7 @@ def _sweep(folder: str, name: str) -> None:
     import fcntl
 
     hexadecimal = "[0-9a-f]" * 16
-    for left in glob.glob(
-        os.path.join(glob.escape(folder), f".{glob.escape(name[:50])}.{hexadecimal}.tmp")
-    ):
+    for left in glob.glob(os.path.join(glob.escape(folder), f".{glob.escape(name[:50])}.{hexadecimal}.tmp")):
         with contextlib.suppress(OSError):
             fd = os.open(left, os.O_WRONLY | os.O_NOFOLLOW)
             try:

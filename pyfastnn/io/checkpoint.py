@@ -47,7 +47,7 @@ def save(trainer: Trainer, path: str | Path) -> None:
     tensors, metadata = to_file(trainer.model)
     tensors.update({_SLOT + name: array for name, array in trainer.make_slots().items()})
     for column in trainer.history.columns:
-        tensors[_HISTORY + column] = np.array([row.get(column, math.nan) for row in trainer.history.rows])
+        tensors[_HISTORY + column] = np.array([row.get(column, math.nan) for row in trainer.history.rows], np.float64)
     first = trainer._first_loss
     settings = {
         "loss": trainer.loss.kind,
@@ -118,8 +118,14 @@ def _history(tensors: Mapping[str, Array]) -> list[Row]:
         if name not in COLUMNS:
             raise ValueError(unknown("history column", name, COLUMNS))
         if column.shape != (epochs,) or column.dtype != np.float64:
-            raise ValueError(f"history column {name!r} is {column.dtype} of shape {column.shape}, expected float64 of ({epochs},)")
-    return [{k: float(v[i]) for k, v in columns.items() if not math.isnan(v[i])} for i in range(epochs)]
+            raise ValueError(
+                f"history column {name!r} is {column.dtype} of shape {column.shape}, expected float64 of ({epochs},)"
+            )
+    ordered = {c: columns[c] for c in COLUMNS if c in columns}
+    rows: list[Row] = [{k: float(v[i]) for k, v in ordered.items() if not math.isnan(v[i])} for i in range(epochs)]
+    for row in rows:
+        row["epoch"] = int(row["epoch"])
+    return rows
 
 
 def _count(settings: dict[str, Any], key: str) -> int:

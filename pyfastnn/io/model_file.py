@@ -162,6 +162,8 @@ def _sequential(architecture: Mapping[str, Any], tensors: Mapping[str, Array]) -
         layers.append(from_config(LAYERS, config.pop("kind"), config))
     preprocess = None
     if architecture["preprocess"] is not None:
+        if not isinstance(architecture["preprocess"], dict):
+            raise ValueError(f"preprocess is {architecture['preprocess']!r}")
         state = {k.removeprefix(_PREPROCESS): v for k, v in tensors.items() if k.startswith(_PREPROCESS)}
         preprocess = preprocessing.from_config(architecture["preprocess"], state or None)
     model = Sequential(*layers, preprocess=preprocess, dtype=architecture["dtype"])
@@ -185,6 +187,8 @@ def _sequential(architecture: Mapping[str, Any], tensors: Mapping[str, Array]) -
     if model.classes_ is not None and model.output_shape(tuple(shape)) != model.classes_.shape:
         raise ValueError(f"{len(model.classes_)} classes for outputs of shape {model.output_shape(tuple(shape))}")
     if preprocess is not None and hasattr(preprocess, "shift_") and preprocess.shift_.size != math.prod(shape):
-        raise ValueError(f"the preprocessing is made for {preprocess.shift_.size} features, rows have {math.prod(shape)}")
+        raise ValueError(
+            f"the preprocessing is made for {preprocess.shift_.size} features, rows have {math.prod(shape)}"
+        )
     model.build(tuple(shape))
     return model

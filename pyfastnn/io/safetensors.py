@@ -59,9 +59,7 @@ class ModelFileError(ValueError):
     """Raised when a file is not a whole, unchanged safetensors file, or cannot become one."""
 
 
-def write(
-    path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str]
-) -> None:
+def write(path: str | os.PathLike[str], tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
     """Write arrays and strings as one safetensors file, whole or not at all.
 
     Parameters
@@ -128,9 +126,7 @@ def write(
             file.write(_bytes(arrays[name]))
 
 
-def read(
-    path: str | os.PathLike[str], *, verify: bool = True
-) -> tuple[dict[str, Array], dict[str, str]]:
+def read(path: str | os.PathLike[str], *, verify: bool = True) -> tuple[dict[str, Array], dict[str, str]]:
     """Read a safetensors file.
 
     Parameters
@@ -191,8 +187,7 @@ def _checked(name: object, array: object) -> Array:
 def _check_name(name: str) -> None:
     if not name or len(name) > MAX_NAME or name == "__metadata__":
         raise ModelFileError(
-            f"tensor name {name[:40]!r} is not allowed: expected 1 to {MAX_NAME} characters, not "
-            "'__metadata__'"
+            f"tensor name {name[:40]!r} is not allowed: expected 1 to {MAX_NAME} characters, not '__metadata__'"
         )
     try:
         name.encode()
@@ -202,7 +197,7 @@ def _check_name(name: str) -> None:
 
 def _bytes(array: Array) -> memoryview:
     """View a C-contiguous array as bytes; also of size or rank 0."""
-    return memoryview(array.reshape(-1).view(np.uint8))
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _header_hash(entries: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
@@ -223,8 +218,7 @@ def _read(file: IO[bytes], size: int, verify: bool) -> tuple[dict[str, Array], d
     length = int.from_bytes(file.read(8), "little")
     if length > MAX_HEADER:
         raise ModelFileError(
-            f"header of {length} bytes, expected at most {MAX_HEADER}; this is no safetensors "
-            "model file"
+            f"header of {length} bytes, expected at most {MAX_HEADER}; this is no safetensors model file"
         )
     if length > size - 8:
         raise ModelFileError(f"header of {length} bytes in a file of {size}: the file is cut off")
@@ -246,15 +240,12 @@ def _read(file: IO[bytes], size: int, verify: bool) -> tuple[dict[str, Array], d
         end = stop
     if 8 + length + end != size:
         raise ModelFileError(
-            f"the file has {size} bytes, expected {8 + length + end}: it is cut off or has "
-            "something appended"
+            f"the file has {size} bytes, expected {8 + length + end}: it is cut off or has something appended"
         )
     if verify:
         for key in (HEADER_KEY, PAYLOAD_KEY):
             if key not in metadata:
-                raise ModelFileError(
-                    f"no {key} in the metadata: the file is changed or from another program"
-                )
+                raise ModelFileError(f"no {key} in the metadata: the file is changed or from another program")
         if metadata[HEADER_KEY] != _header_hash(header, metadata):
             raise ModelFileError("the header is damaged or changed: its SHA-256 differs")
     payload = hashlib.sha256()
@@ -332,9 +323,7 @@ def _check_entry(name: str, entry: object) -> None:
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ModelFileError(f"{what}: dtype {str(dtype)[:20]!r}, expected one of {[*DTYPES]}")
     for key, numbers in (("shape", shape), ("data_offsets", offsets)):
-        if not isinstance(numbers, list) or not all(
-            type(k) is int and 0 <= k < 1 << 62 for k in numbers
-        ):
+        if not isinstance(numbers, list) or not all(type(k) is int and 0 <= k < 1 << 62 for k in numbers):
             raise ModelFileError(f"{what}: {key!r} is not a list of whole numbers from 0")
     if len(shape) > MAX_RANK:
         raise ModelFileError(f"{what}: {len(shape)} axes, expected at most {MAX_RANK}")
@@ -354,7 +343,7 @@ def _check_entry(name: str, entry: object) -> None:
 def _read_tensor(file: IO[bytes], name: str, entry: dict[str, Any], payload: Any) -> Array:
     dtype = np.dtype(DTYPES[entry["dtype"]])
     flat = np.empty(math.prod(entry["shape"]), dtype)
-    view = memoryview(flat.view(np.uint8))
+    view = flat.view(np.uint8).data
     done = 0
     while done < len(view):
         count = file.readinto(view[done : done + CHUNK])  # type: ignore[attr-defined]

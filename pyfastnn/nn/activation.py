@@ -34,7 +34,9 @@ class LeakyReLU(_Activation):
     kind: ClassVar[str] = "leaky_relu"
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = number("LeakyReLU", "negative_slope", negative_slope, float("-inf"), float("inf"), open_low=True)
+        self.negative_slope = number(
+            "LeakyReLU", "negative_slope", negative_slope, float("-inf"), float("inf"), open_low=True
+        )
 
     def config(self) -> dict[str, Any]:
         """Return the settings."""

@@ -119,11 +119,13 @@ def number(owner: str, name: str, value: object, low: float, high: float, *, ope
     ValueError
         If it lies outside.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
+    if isinstance(value, bool) or (not isinstance(value, (int, float)) and not hasattr(value, "__float__")):
         raise TypeError(f"{owner}: {name!r} is {value!r}, expected a number")
-    found = float(value)  # type: ignore[arg-type]
+    found = float(value)
     if not (low < found < high if open_low else low <= found < high):
-        raise ValueError(f"{owner}: {name!r} is {found:g}, expected {'above' if open_low else 'from'} {low:g} to under {high:g}")
+        raise ValueError(
+            f"{owner}: {name!r} is {found:g}, expected {'above' if open_low else 'from'} {low:g} to under {high:g}"
+        )
     return found
 
 

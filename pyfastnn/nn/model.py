@@ -54,8 +54,12 @@ class Model:
         self.input_shape: Shape | None = None
         self.declared: dict[str, Parameter] = {}
         self._arrays: dict[str, Array] = {}
-        self._plan: CpuPlan | None = None
+        self._plans: list[CpuPlan] = []
         self.version = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the compiled plans behind when copied or pickled."""
+        return {**self.__dict__, "_plans": []}
 
     # Building
 
@@ -93,7 +97,11 @@ class Model:
         ValueError
             If a size is under 1, or a layer does not fit its input; the message names the layer.
         """
-        shape = (operator.index(input_shape),) if hasattr(input_shape, "__index__") else tuple(map(operator.index, input_shape))
+        shape = (
+            (operator.index(input_shape),)
+            if hasattr(input_shape, "__index__")
+            else tuple(map(operator.index, input_shape))
+        )
         if not shape or min(shape) < 1:
             raise ValueError(f"build: 'input_shape' is {shape}, expected sizes of 1 or more, such as (784,)")
         self.declared = self._declare(shape)
@@ -197,7 +205,9 @@ class Model:
         if self.preprocess is None:
             return {}
         if not hasattr(self.preprocess, "shift_"):
-            raise RuntimeError(f"the model's preprocessing {self.preprocess!r} is not fitted yet: train the model first")
+            raise RuntimeError(
+                f"the model's preprocessing {self.preprocess!r} is not fitted yet: train the model first"
+            )
         return {
             "shift": self.preprocess.shift_.astype(self.dtype),
             "scale": self.preprocess.scale_.astype(self.dtype),
@@ -217,12 +227,12 @@ class Model:
         Returns
         -------
         ndarray, shape (n, outputs)
-            A new array. Row i has the same bits whatever other rows are in ``X``.
+            A new array. Row i has the same bits whatever other rows are in ``X``. Several threads may predict at the same time.
 
         Raises
         ------
         RuntimeError
-            If the model is not built, or is predicting in another thread.
+            If the model is not built.
         ValueError
             If a row has another number of values than the training rows.
         KeyboardInterrupt
@@ -235,10 +245,15 @@ class Model:
         rows = as_rows(X, "X", math.prod(self.input_shape), self.dtype)
         width = self.output_shape(self.input_shape)
         scores = np.empty((len(rows), *width), self.dtype)
-        plan = self._prediction_plan()
+        idle = self._plans  # a list of its own for every version of the model
+        try:
+            plan = idle.pop()
+        except IndexError:
+            plan = self._prediction_plan()
         index = np.arange(len(rows), dtype=np.int64)
         _, reason = plan.run("predict", len(rows), _PREDICT_BATCH, {"X": rows, "index": index, "scores": scores})
         plan.bind({"X": None, "index": None, "scores": None})
+        idle.append(plan)
         if reason == "interrupted":
             raise KeyboardInterrupt
         return scores
@@ -258,7 +273,8 @@ class Model:
         """
         scores = self(X)
         if self.classes_ is not None:
-            return self.classes_[scores.argmax(axis=1)]
+            labels: Array = self.classes_[scores.argmax(axis=1)]
+            return labels
         return scores[:, 0] if scores.shape[1] == 1 else scores
 
     def predict_proba(self, X: Array) -> Array:
@@ -290,18 +306,16 @@ class Model:
     def _prediction_plan(self) -> CpuPlan:
         from pyfastnn.backends.cpu import CpuPlan
 
-        if self._plan is None:
-            builder, _, scores = self.forward_graph(training=False)
-            graph = _renamed(builder, scores, "scores")
-            plan = CpuPlan({"predict": graph.graph}, {"scores": "row"}, max_batch=_PREDICT_BATCH, dtype=self.dtype.name)
-            plan.bind({k: v for k, v in self.arrays().items() if k in graph.graph.values})
-            plan.bind(self.folded())
-            self._plan = plan
-        return self._plan
+        builder, _, scores = self.forward_graph(training=False)
+        graph = _renamed(builder, scores, "scores")
+        plan = CpuPlan({"predict": graph.graph}, {"scores": "row"}, max_batch=_PREDICT_BATCH, dtype=self.dtype.name)
+        plan.bind({k: v for k, v in self.arrays().items() if k in graph.graph.values})
+        plan.bind(self.folded())
+        return plan
 
     def refresh(self) -> None:
         """Make plans compile again, those of trainers too: call it behind a change of preprocessing."""
-        self._plan = None
+        self._plans = []
         self.version += 1
 
     # Files and printing
@@ -318,7 +332,9 @@ class Model:
         shape = self.input_shape
         total = 0
         for name, layer in self.layers.items():
-            count = sum(v.size for k, v in self._arrays.items() if k.startswith(name + ".") and self.declared[k].learned)
+            count = sum(
+                v.size for k, v in self._arrays.items() if k.startswith(name + ".") and self.declared[k].learned
+            )
             total += count
             if shape is not None:
                 shape = layer.output_shape(shape)
@@ -333,7 +349,9 @@ def _renamed(builder: Builder, old: str, new: str) -> Builder:
     from dataclasses import replace
 
     graph = builder.graph
-    graph.values = {(new if k == old else k): (replace(v, name=new) if k == old else v) for k, v in graph.values.items()}
+    graph.values = {
+        (new if k == old else k): (replace(v, name=new) if k == old else v) for k, v in graph.values.items()
+    }
     graph.nodes = [
         replace(
             n,

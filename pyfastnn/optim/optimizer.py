@@ -68,7 +68,7 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum or Nesterov's form of it. As PyTorch:
+    """Stochastic gradient descent, with momentum or Nesterov's form of it, as PyTorch writes them.
 
     ``g = dp + weight_decay * p``; plain: ``p -= learning_rate * g``; momentum: ``v = momentum * v + g``, ``p -= learning_rate * v``;
     Nesterov: the same ``v``, ``p -= learning_rate * (g + momentum * v)``.
@@ -207,7 +207,7 @@ class AdamW(Adam):
         return False
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {c.kind: c for c in (SGD, Adam, AdamW)}
+OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {c.kind: c for c in (SGD, Adam, AdamW)}
 
 
 def get(optimizer: str | Optimizer) -> Optimizer:

@@ -103,9 +103,7 @@ def _leaky_bound(r: Rounding, x: Array, *, negative_slope: float = 0.01) -> tupl
     return (np.where(x > 0, 0, r.relative(2, negative_slope * x)),)
 
 
-def _leaky_backward_bound(
-    r: Rounding, dy: Array, x: Array, *, negative_slope: float = 0.01
-) -> tuple[Any]:
+def _leaky_backward_bound(r: Rounding, dy: Array, x: Array, *, negative_slope: float = 0.01) -> tuple[Any]:
     return (np.where(x > 0, 0, r.relative(2, negative_slope * dy)),)
 
 
@@ -137,9 +135,7 @@ def _tanh_backward_bound(r: Rounding, dy: Array, y: Array) -> tuple[Any]:
     return (np.abs(dy) * r.relative(4, (1 - y) * (1 + y)) + r.tiny,)
 
 
-def _special(
-    inputs: tuple[str, ...], attrs: dict[str, float]
-) -> Callable[[Rng, DTypeLike], list[Sample]]:
+def _special(inputs: tuple[str, ...], attrs: dict[str, float]) -> Callable[[Rng, DTypeLike], list[Sample]]:
     def special(rng: Rng, dtype: DTypeLike) -> list[Sample]:
         values = awkward(dtype)
         samples = []
@@ -175,9 +171,7 @@ def _add(
 ) -> None:
     def case(rng: Rng, dtype: DTypeLike, size: int) -> Sample:
         arrays: dict[str, Array | None] = {arg: 3 * normal(rng, dtype, size) for arg in inputs}
-        if (
-            inputs[-1] == "y"
-        ):  # the backward of a bounded activation gets outputs such as the forward makes
+        if inputs[-1] == "y":  # the backward of a bounded activation gets outputs such as the forward makes
             arrays["y"] = np.tanh(normal(rng, dtype, size))
         return Sample(label_of(size=size), arrays)
 

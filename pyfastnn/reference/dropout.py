@@ -29,9 +29,7 @@ BENCH = tuple({"size": size} for size in (32768, 1 << 20))
 SOURCE = "Srivastava et al. 2014 (inverted form); Salmon et al. 2011"
 
 
-def dropout_forward(
-    x: Array, *, p: float = 0.5, node: float = 0, seed: float, step: float
-) -> tuple[Array, Array]:
+def dropout_forward(x: Array, *, p: float = 0.5, node: float = 0, seed: float, step: float) -> tuple[Array, Array]:
     """Return y and the mask (1 kept, 0 dropped).
 
     ``y = x / (1 - p)`` where the element's random word is at least ``p * 2**32``, else 0.
@@ -77,9 +75,7 @@ def _backward_case(rng: Rng, dtype: DTypeLike, size: int) -> Sample:
 def _forward_special(rng: Rng, dtype: DTypeLike) -> list[Sample]:
     x = normal(rng, dtype, 203)
     node, big = 7.0, {"seed": float(2**53 - 1), "step": float(2**32 + 9)}
-    word = element_words(203, seed=2**53 - 1, node=7, step=2**32 + 9)[
-        100
-    ]  # the knife's edge of this element
+    word = element_words(203, seed=2**53 - 1, node=7, step=2**32 + 9)[100]  # the knife's edge of this element
     samples = [
         Sample("awkward", {"x": awkward(dtype)}, {"p": 0.25}, _HYPER),
         Sample("p0", {"x": np.concatenate([x, awkward(dtype)])}, {"p": 0.0}, _HYPER),
@@ -113,9 +109,7 @@ def _backward_errors(rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
     good = _backward_case(rng, dtype, size=5).inputs
     mask = good["mask"]
     assert mask is not None
-    match = (
-        r"dropout_backward: 'mask' has shape \(4,\), expected \(5,\) because 'dy' has shape \(5,\)"
-    )
+    match = r"dropout_backward: 'mask' has shape \(4,\), expected \(5,\) because 'dy' has shape \(5,\)"
     return [
         ErrorCase(
             Sample("mask_dtype", {**good, "mask": mask.astype(bool)}),

@@ -25,18 +25,12 @@ _SHAPES = (
     (6, 8, 33), (5, 3, 63), (8, 2, 65), (31, 64, 127),
 )  # fmt: skip
 SHAPES = tuple({"m": m, "n": n, "f": f} for m, n, f in _SHAPES)
-BENCH = tuple(
-    {"m": m, "n": n, "f": f} for m, n, f in ((5000, 100, 3072), (60000, 128, 784), (10000, 32, 64))
-)
-LABEL_SHAPES = tuple(
-    {"m": m, "n": n} for m, n in ((1, 1), (3, 0), (5, 7), (7, 2), (31, 65), (100, 33), (9, 127))
-)
+BENCH = tuple({"m": m, "n": n, "f": f} for m, n, f in ((5000, 100, 3072), (60000, 128, 784), (10000, 32, 64)))
+LABEL_SHAPES = tuple({"m": m, "n": n} for m, n in ((1, 1), (3, 0), (5, 7), (7, 2), (31, 65), (100, 33), (9, 127)))
 LABEL_BENCH = ({"m": 60000, "n": 128},)
 
 
-def gather_rows(
-    data: Array, index: Array, shift: Array | None = None, scale: Array | None = None
-) -> tuple[Array]:
+def gather_rows(data: Array, index: Array, shift: Array | None = None, scale: Array | None = None) -> tuple[Array]:
     """Return ``(data[index] - shift) * scale``; a missing shift is 0, a missing scale is 1."""
     x = data[index]
     x = x.astype(np.result_type(x.dtype, np.float64))
@@ -115,13 +109,9 @@ def _errors(rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
     good = _case(rng, dtype, m=4, n=3, f=5).inputs
     index = np.array([0, 4, 1])
     bad_shift = {**good, "shift": normal(rng, dtype, 6)}
-    match = (
-        r"gather_rows: 'shift' has shape \(6,\), expected \(5,\) because 'data' has shape \(4, 5\)"
-    )
+    match = r"gather_rows: 'shift' has shape \(6,\), expected \(5,\) because 'data' has shape \(4, 5\)"
     return [
-        ErrorCase(
-            Sample("index_high", {**good, "index": index}), ValueError, "gather_rows: 'index'.*4"
-        ),
+        ErrorCase(Sample("index_high", {**good, "index": index}), ValueError, "gather_rows: 'index'.*4"),
         ErrorCase(
             Sample("index_negative", {**good, "index": index - 1}),
             ValueError,

@@ -66,8 +66,7 @@ def interpret(
             for read in node.inputs:
                 if read is not None and read not in computed:
                     raise KeyError(
-                        f"interpret: {node.op} reads {read!r}, "
-                        "which is neither given nor computed before it"
+                        f"interpret: {node.op} reads {read!r}, which is neither given nor computed before it"
                     )
             arguments = [None if name is None else computed[name] for name in node.inputs]
             fields = hyper_of(node, hyper)
@@ -85,8 +84,5 @@ def hyper_of(node: Node, hyper: Array | None) -> dict[str, float]:
     if not fields:
         return {}
     if hyper is None or node.group >= len(hyper):
-        raise ValueError(
-            f"interpret: {node.op} reads {fields[0]!r}, "
-            f"but 'hyper' has no row for group {node.group}"
-        )
+        raise ValueError(f"interpret: {node.op} reads {fields[0]!r}, but 'hyper' has no row for group {node.group}")
     return {name: float(hyper[node.group, HYPER_FIELDS.index(name)]) for name in fields}

@@ -109,9 +109,7 @@ def _special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
             nonfinite[name] = normal(rng, dtype, *((11, 19) if name == "w" else (19,)))
     small = _case(op, rng, dtype, n=5, i=6, o=7).inputs
     tiny = np.finfo(np.dtype(dtype)).tiny
-    small = {
-        name: None if a is None else (a * tiny**0.5).astype(dtype) for name, a in small.items()
-    }
+    small = {name: None if a is None else (a * tiny**0.5).astype(dtype) for name, a in small.items()}
     samples = [Sample("nonfinite", nonfinite), Sample("subnormal", small)]
     if op == "linear_forward":
         for n, i, o in ((1, 5, 3), (13, 31, 33), (3, 0, 4)):
@@ -123,14 +121,8 @@ def _special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
 def _errors(op: str, rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
     good = _case(op, rng, dtype, n=2, i=5, o=4).inputs
     last = [name for name in good if name != "b"][-1]
-    cases = [
-        ErrorCase(Sample("dtype", different_dtype(good, last)), TypeError, f"{op}: '{last}'.*int32")
-    ]
-    cases.append(
-        ErrorCase(
-            Sample("rank", {**good, last: normal(rng, dtype, 5)}), ValueError, f"{op}: '{last}'"
-        )
-    )
+    cases = [ErrorCase(Sample("dtype", different_dtype(good, last)), TypeError, f"{op}: '{last}'.*int32")]
+    cases.append(ErrorCase(Sample("rank", {**good, last: normal(rng, dtype, 5)}), ValueError, f"{op}: '{last}'"))
     wrong = {
         "linear_forward": (
             "w",

@@ -85,9 +85,7 @@ def _softmax_bound(r: Rounding, scores: Array, labels: Array) -> tuple[Any, ...]
     d_total = (p * d_exp).sum(axis=1, keepdims=True) + (c + 2) * r.u  # relative
     onehot = labels[:, None] == np.arange(c)
     picked = scores[np.arange(n), labels][:, None]
-    d_loss = (
-        d_total + r.u * (4 * np.abs(np.log(total)) + 3 * np.abs(picked - row_max) + 2) + 4 * r.tiny
-    )
+    d_loss = d_total + r.u * (4 * np.abs(np.log(total)) + 3 * np.abs(picked - row_max) + 2) + 4 * r.tiny
     losses = np.log(total) + row_max - picked
     finite = np.isfinite(losses).all()
     d_mean = d_loss.mean() + (n + 2) * _U64 * np.abs(losses).mean() if finite else np.nan
@@ -103,10 +101,7 @@ def _mse_bound(r: Rounding, y_pred: Array, y_true: Array) -> tuple[Any, ...]:
 
 
 def _l2_bound(r: Rounding, w: Array, *, weight_decay: float) -> tuple[Any]:
-    return (
-        (w.size + 4) * _U64 * np.square(w).sum() * abs(weight_decay)
-        + np.finfo(np.float64).smallest_subnormal,
-    )
+    return ((w.size + 4) * _U64 * np.square(w).sum() * abs(weight_decay) + np.finfo(np.float64).smallest_subnormal,)
 
 
 def _softmax_case(rng: Rng, dtype: DTypeLike, n: int, c: int) -> Sample:
@@ -152,9 +147,7 @@ def _softmax_errors(rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
     op = "softmax_cross_entropy"
     match = rf"{op}: 'labels' has shape \(4,\), expected \(3,\) because 'scores' has shape \(3, 4\)"
     return [
-        ErrorCase(
-            Sample("label_high", {**good, "labels": labels}), ValueError, f"{op}: 'labels'.*4"
-        ),
+        ErrorCase(Sample("label_high", {**good, "labels": labels}), ValueError, f"{op}: 'labels'.*4"),
         ErrorCase(
             Sample("label_negative", {**good, "labels": labels - 1}),
             ValueError,
@@ -165,9 +158,7 @@ def _softmax_errors(rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
             TypeError,
             f"{op}: 'labels'.*float64",
         ),
-        ErrorCase(
-            Sample("label_count", {**good, "labels": np.zeros(4, np.int64)}), ValueError, match
-        ),
+        ErrorCase(Sample("label_count", {**good, "labels": np.zeros(4, np.int64)}), ValueError, match),
     ]
 
 

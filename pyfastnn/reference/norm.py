@@ -92,9 +92,7 @@ def batch_norm_predict(
     return (gamma * (x - running_mean) / np.sqrt(running_var + eps) + beta,)
 
 
-def batch_norm_backward(
-    dy: Array, x: Array, gamma: Array, mean: Array, rstd: Array
-) -> tuple[Array, Array, Array]:
+def batch_norm_backward(dy: Array, x: Array, gamma: Array, mean: Array, rstd: Array) -> tuple[Array, Array, Array]:
     """Return dx, dgamma, dbeta.
 
     Written with the gradient of the normalized values, ``g = dy * gamma``: ``dx`` is ``rstd`` times
@@ -144,13 +142,9 @@ def _forward_bound(
         + r.u * (5 * scale * deviation + 2 * np.abs(beta))
         + 2 * r.tiny
     )
-    d_running_mean = (
-        momentum * d_mean + 4 * r.u * (np.abs(running_mean) + momentum * np.abs(mean)) + r.tiny
-    )
+    d_running_mean = momentum * d_mean + 4 * r.u * (np.abs(running_mean) + momentum * np.abs(mean)) + r.tiny
     unbiased = n / (n - 1)
-    d_running_var = (
-        momentum * unbiased * d_var + 6 * r.u * (running_var + momentum * unbiased * var) + r.tiny
-    )
+    d_running_var = momentum * unbiased * d_var + 6 * r.u * (running_var + momentum * unbiased * var) + r.tiny
     return d_y, d_mean, d_rstd, d_running_mean, d_running_var
 
 
@@ -170,9 +164,7 @@ def _predict_bound(
     return (6 * r.u * ((np.abs(x) + np.abs(running_mean)) * scale + np.abs(beta)) + 2 * r.tiny,)
 
 
-def _backward_bound(
-    r: Rounding, dy: Array, x: Array, gamma: Array, mean: Array, rstd: Array
-) -> tuple[Any, ...]:
+def _backward_bound(r: Rounding, dy: Array, x: Array, gamma: Array, mean: Array, rstd: Array) -> tuple[Any, ...]:
     n = _count(x)
     if n == 0:
         return 0.0, 0.0, 0.0
@@ -205,9 +197,7 @@ _INPUTS = {
 }
 
 
-def _sample(
-    op: str, label: str, arrays: dict[str, Array], attrs: dict[str, float] | None = None
-) -> Sample:
+def _sample(op: str, label: str, arrays: dict[str, Array], attrs: dict[str, float] | None = None) -> Sample:
     return Sample(label, {name: arrays[name] for name in _INPUTS[op]}, attrs or {})
 
 
@@ -242,12 +232,8 @@ def _special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
 def _errors(op: str, rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
     good = _case(op, rng, dtype, n=4, c=5).inputs
     first, *_, last = good
-    dtype_case = ErrorCase(
-        Sample("dtype", different_dtype(good, last)), TypeError, f"{op}: '{last}'.*int32"
-    )
-    match = (
-        rf"{op}: '{last}' has shape \(6,\), expected \(5,\) because '{first}' has shape \(4, 5\)"
-    )
+    dtype_case = ErrorCase(Sample("dtype", different_dtype(good, last)), TypeError, f"{op}: '{last}'.*int32")
+    match = rf"{op}: '{last}' has shape \(6,\), expected \(5,\) because '{first}' has shape \(4, 5\)"
     return [
         dtype_case,
         ErrorCase(Sample("shape", {**good, last: normal(rng, dtype, 6)}), ValueError, match),
@@ -270,12 +256,8 @@ for _name, _reference, _bound, _passes, _flop in (
             bench=BENCH,
             special=partial(_special, _name),
             errors=partial(_errors, _name),
-            cost=lambda itemsize, n, c, flop=_flop, passes=_passes: Cost(
-                flop * n * c, itemsize * passes * n * c
-            ),
+            cost=lambda itemsize, n, c, flop=_flop, passes=_passes: Cost(flop * n * c, itemsize * passes * n * c),
             source=SOURCE,
-            backward={name: f"batch_norm_backward.d{name}" for name in ("x", "gamma", "beta")}
-            if _training
-            else {},
+            backward={name: f"batch_norm_backward.d{name}" for name in ("x", "gamma", "beta")} if _training else {},
         )
     )

@@ -125,9 +125,7 @@ def _moved(r: Rounding, p: Array, distance: Array, d_distance: Array) -> Array:
     return bound
 
 
-def _sgd_bound(
-    r: Rounding, p: Array, dp: Array, *, learning_rate: float, weight_decay: float
-) -> tuple[Any]:
+def _sgd_bound(r: Rounding, p: Array, dp: Array, *, learning_rate: float, weight_decay: float) -> tuple[Any]:
     size, d = _gradient(r, p, dp, weight_decay)
     return (_moved(r, p, learning_rate * size, learning_rate * d),)
 
@@ -147,9 +145,7 @@ def _momentum_bound(
     return _moved(r, p, learning_rate * new, learning_rate * d_new), d_new
 
 
-def _velocity(
-    r: Rounding, velocity: Array, momentum: float, size: Array, d: Array
-) -> tuple[Array, Array]:
+def _velocity(r: Rounding, velocity: Array, momentum: float, size: Array, d: Array) -> tuple[Array, Array]:
     new = momentum * np.abs(velocity) + size
     return new, d + 3.01 * r.u * momentum * np.abs(velocity) + 1.01 * r.u * size + 2 * r.tiny
 
@@ -191,24 +187,17 @@ def _adam_bound(
     size, d = _gradient(r, p, dp, weight_decay)
     m_size = beta1 * np.abs(m) + (1 - beta1) * size
     d_m = (1 - beta1) * d + 3.01 * r.u * m_size + 2 * r.tiny
-    new_v = (
-        beta2 * v + (1 - beta2) * size**2
-    )  # an upper bound where decay and gradient have different signs
+    new_v = beta2 * v + (1 - beta2) * size**2  # an upper bound where decay and gradient have different signs
     d_v = (1 - beta2) * (2 * size * d + d * d) + 4.01 * r.u * new_v + 4 * r.tiny
     exact_v = beta2 * v + (1 - beta2) * (dp + weight_decay * p) ** 2
     root = np.sqrt(exact_v)
-    d_root = (
-        np.maximum(np.sqrt(exact_v + d_v) - root, root - np.sqrt(np.maximum(exact_v - d_v, 0)))
-        + 1.01 * r.u * root
-    )
+    d_root = np.maximum(np.sqrt(exact_v + d_v) - root, root - np.sqrt(np.maximum(exact_v - d_v, 0))) + 1.01 * r.u * root
     denominator = root / np.sqrt(correction2) + eps
     d_denominator = 1.01 * d_root / np.sqrt(correction2) + 4 * r.u * denominator
     least = np.maximum(denominator - d_denominator, eps / 2)
     rate = learning_rate / correction1
     distance = rate * m_size / denominator
-    d_distance = (
-        rate * (d_m / least + m_size * d_denominator / (denominator * least)) + 4 * r.u * distance
-    )
+    d_distance = rate * (d_m / least + m_size * d_denominator / (denominator * least)) + 4 * r.u * distance
     return _moved(r, p, distance, d_distance), d_m, d_v
 
 
@@ -223,9 +212,7 @@ def _adamw_bound(
     learning_rate: float,
     **rest: float,
 ) -> tuple[Any, ...]:
-    d_p, d_m, d_v = _adam_bound(
-        r, p, dp, m, v, weight_decay=0.0, learning_rate=learning_rate, **rest
-    )
+    d_p, d_m, d_v = _adam_bound(r, p, dp, m, v, weight_decay=0.0, learning_rate=learning_rate, **rest)
     return d_p + 2 * r.u * np.abs(p) + r.tiny, d_m, d_v
 
 
@@ -307,14 +294,10 @@ def _special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
         ),
     ]
     if "momentum" in samples[0].hyper:
-        samples.append(
-            Sample("other_momentum", _arrays(op, rng, dtype, 11), {}, _hyper(op, momentum=0.5))
-        )
+        samples.append(Sample("other_momentum", _arrays(op, rng, dtype, 11), {}, _hyper(op, momentum=0.5)))
     if "beta1" in samples[0].hyper:
         changes = {"beta1": 0.8, "beta2": 0.99, "eps": 1e-3}
-        samples.append(
-            Sample("other_betas", _arrays(op, rng, dtype, 11), {}, _hyper(op, **changes))
-        )
+        samples.append(Sample("other_betas", _arrays(op, rng, dtype, 11), {}, _hyper(op, **changes)))
     return samples
 
 
@@ -349,9 +332,7 @@ for _name, _reference, _bound, _arrays_moved, _flop, _source in _RULES:
             bench=BENCH,
             special=partial(_special, _name),
             errors=partial(_errors, _name),
-            cost=lambda itemsize, size, flop=_flop, moved=_arrays_moved: Cost(
-                flop * size, moved * itemsize * size
-            ),
+            cost=lambda itemsize, size, flop=_flop, moved=_arrays_moved: Cost(flop * size, moved * itemsize * size),
             source=_source,
         )
     )

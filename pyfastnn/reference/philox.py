@@ -18,9 +18,7 @@ _HALF = np.uint64(32)
 ROUNDS = 10
 
 
-def philox4x32(
-    counter: NDArray[np.uint32], key: tuple[int, int], rounds: int = ROUNDS
-) -> NDArray[np.uint32]:
+def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int], rounds: int = ROUNDS) -> NDArray[np.uint32]:
     """Return four random words for every counter.
 
     Parameters

@@ -195,10 +195,7 @@ def wide_dtype(dtype: DTypeLike) -> np.dtype[Any]:
 def widen(inputs: Mapping[str, Array | None], dtype: DTypeLike) -> dict[str, Array | None]:
     """Convert the float arrays among ``inputs`` to the reference's float type; integers stay."""
     wide = wide_dtype(dtype)
-    return {
-        name: a.astype(wide) if a is not None and a.dtype.kind == "f" else a
-        for name, a in inputs.items()
-    }
+    return {name: a.astype(wide) if a is not None and a.dtype.kind == "f" else a for name, a in inputs.items()}
 
 
 def label_of(**sizes: int) -> str:

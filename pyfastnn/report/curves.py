@@ -53,8 +53,20 @@ def plot_history(history: History, path: str | os.PathLike[str] | None = None) -
             if not points:
                 continue
             epochs, values = zip(*points, strict=True)
-            shown = f"{label} ({values[-1]:.1%} at the end)" if name == "accuracy" else f"{label} ({values[-1]:.3g} at the end)"
-            axes.plot(epochs, values, color=color, label=shown, linewidth=1.6, marker=mark if len(points) <= _MARKED else "", markersize=3.5)
+            shown = (
+                f"{label} ({values[-1]:.1%} at the end)"
+                if name == "accuracy"
+                else f"{label} ({values[-1]:.3g} at the end)"
+            )
+            axes.plot(
+                epochs,
+                values,
+                color=color,
+                label=shown,
+                linewidth=1.6,
+                marker=mark if len(points) <= _MARKED else "",
+                markersize=3.5,
+            )
         axes.set_xlabel("epoch")
         axes.set_title(name, loc="left", fontsize=11)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

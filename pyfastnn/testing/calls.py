@@ -89,14 +89,8 @@ def make_call(op: str, sample: Sample, dtype: str) -> Call:
                     np.dtype({"T": dtype, "f64": "f8", "i64": "i8", "u8": "u1"}[arg["dtype"]]),
                 )
             )
-    attrs = tuple(
-        float(sample.attrs.get(name, default)) for name, default in schema["attrs"].items()
-    )
-    hyper = (
-        tuple(float(sample.hyper.get(field, 0.0)) for field in HYPER_FIELDS)
-        if schema["hyper"]
-        else None
-    )
+    attrs = tuple(float(sample.attrs.get(name, default)) for name, default in schema["attrs"].items())
+    hyper = tuple(float(sample.hyper.get(field, 0.0)) for field in HYPER_FIELDS) if schema["hyper"] else None
     return Call(op, inputs, outputs, attrs, hyper, dtype)
 
 

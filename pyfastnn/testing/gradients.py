@@ -68,9 +68,7 @@ def differentiate(op: str, sample: Sample, upstream: Array | None) -> dict[str, 
         outputs: Sequence[str] | None = None,
     ) -> tuple[str, ...]:
         new = tuple(f"{op}.{o['name']}{len(graph.nodes)}" for o in op_table()[op]["outputs"])
-        graph.nodes.append(
-            Node(op, tuple(inputs), new, {**op_table()[op]["attrs"], **(attrs or {})})
-        )
+        graph.nodes.append(Node(op, tuple(inputs), new, {**op_table()[op]["attrs"], **(attrs or {})}))
         return new
 
     wanted = set(specs()[op].backward)
@@ -93,9 +91,7 @@ def central_difference(f: Callable[[Array], float], x: Array) -> Array:
     return gradient
 
 
-def assert_gradients(
-    op: str, sample: Sample, upstream: Array | None, gradients: Mapping[str, Array]
-) -> None:
+def assert_gradients(op: str, sample: Sample, upstream: Array | None, gradients: Mapping[str, Array]) -> None:
     """Assert that gradients agree with central differences to 1e-6 of the largest element.
 
     Raises

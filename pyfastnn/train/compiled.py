@@ -130,7 +130,10 @@ def compile_plans(
     dtype = model.dtype.name
     train = CpuPlan(graphs, outputs, max_batch=batch, dtype=dtype)
     evaluate = CpuPlan(
-        {"evaluate": evaluation_graph(model, loss)}, dict.fromkeys(counts, "step"), max_batch=EVALUATION_BATCH, dtype=dtype
+        {"evaluate": evaluation_graph(model, loss)},
+        dict.fromkeys(counts, "step"),
+        max_batch=EVALUATION_BATCH,
+        dtype=dtype,
     )
     arrays = {**model.arrays(), **model.folded()}
     train.bind({**arrays, **slots})

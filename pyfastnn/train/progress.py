@@ -25,7 +25,7 @@ class Progress:
     """
 
     def __init__(self, epochs: int, steps: int, verbose: int | None) -> None:
-        interactive = hasattr(sys.stderr, "isatty") and sys.stderr.isatty() or "ipykernel" in sys.modules
+        interactive = (hasattr(sys.stderr, "isatty") and sys.stderr.isatty()) or "ipykernel" in sys.modules
         self.mode = (2 if interactive else 0) if verbose is None else verbose
         self.epochs = epochs
         self.steps = steps

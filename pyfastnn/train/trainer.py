@@ -93,7 +93,9 @@ class Trainer:
         if not is_whole(seed) or not 0 <= seed < 2**53:
             raise ValueError(f"Trainer: 'seed' is {seed!r}, expected a whole number from 0 to 2**53 - 1")
         if not is_whole(threads) or not 0 <= threads < 2**15:
-            raise ValueError(f"Trainer: 'threads' is {threads!r}, expected a whole number, 0 for the process-wide setting")
+            raise ValueError(
+                f"Trainer: 'threads' is {threads!r}, expected a whole number, 0 for the process-wide setting"
+            )
         self.model = model
         self.loss = losses.get(loss)
         self.optimizer = get_optimizer(optimizer)
@@ -107,6 +109,11 @@ class Trainer:
         self._first_loss = math.nan
         self._compiled: Compiled | None = None
         self._hyper = HyperRows()
+        self._turns: list[None] = [None]  # empty while a fit runs: taking the last item is atomic
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the compiled plans behind when copied or pickled."""
+        return {**self.__dict__, "_compiled": None, "_turns": [None]}
 
     def fit(
         self,
@@ -158,6 +165,8 @@ class Trainer:
         TypeError, ValueError
             If data or settings do not fit; nothing has been trained then. NaN or infinity in ``X`` raises when it reaches the loss;
             the weights are those from before that epoch.
+        RuntimeError
+            If the trainer is training already.
 
         Warns
         -----
@@ -173,7 +182,9 @@ class Trainer:
         if X_val is None and y_val is not None:
             raise ValueError("'y_val' was given without 'X_val'")
         rows, targets = self._prepare(X, y)
-        validation = None if X_val is None else self._evaluation_arrays(*self._check_data(X_val, y_val, "X_val", "y_val"))
+        validation = (
+            None if X_val is None else self._evaluation_arrays(*self._check_data(X_val, y_val, "X_val", "y_val"))
+        )
         n = len(rows)
         batch = min(int(batch_size), n)
         steps = -(-n // batch)
@@ -198,6 +209,12 @@ class Trainer:
             return interrupts.pressed or time.perf_counter() >= deadline
 
         with interrupts:
+            try:
+                self._turns.pop()
+            except IndexError:
+                raise RuntimeError(
+                    "fit: the trainer is training already, in another thread or around this call"
+                ) from None
             try:
                 for _ in range(epochs):
                     begun = time.perf_counter()
@@ -240,7 +257,7 @@ class Trainer:
                         row.update({f"val_{k}": v for k, v in found.items()})
                     self.history.rows.append(row)
                     progress.epoch(row)
-                    if interrupts.pressed or stop == "interrupted" and time.perf_counter() < deadline:
+                    if interrupts.pressed or (stop == "interrupted" and time.perf_counter() < deadline):
                         reason = "interrupted"
                     elif any([callback(self, row) for callback in callbacks]):
                         reason = "callback"
@@ -251,6 +268,7 @@ class Trainer:
                     if reason != "finished":
                         break
             finally:
+                self._turns.append(None)
                 progress.close()
                 _unbind(compiled.train, arrays)
                 if validation is not None:
@@ -453,7 +471,9 @@ class Trainer:
     def _outputs(self, input_shape: tuple[int, ...]) -> int:
         shape = self.model.output_shape(input_shape)
         if len(shape) != 1:
-            raise ValueError(f"the model gives rows of shape {shape}, expected one dimension; end it with nn.Linear(outputs)")
+            raise ValueError(
+                f"the model gives rows of shape {shape}, expected one dimension; end it with nn.Linear(outputs)"
+            )
         return shape[0]
 
     def _targets(self, y: Any, name: str, rows: Array, rows_name: str, outputs: int, classes: Array | None) -> Array:
@@ -487,7 +507,7 @@ class Trainer:
     def _compile(self, batch: int, *, at_least: bool = False) -> Compiled:
         """Return plans for this batch size, or with ``at_least`` for a larger one."""
         old = self._current()
-        if old is not None and (old.batch == batch or at_least and old.batch > batch):
+        if old is not None and (old.batch == batch or (at_least and old.batch > batch)):
             return old
         self._compiled = compile_plans(self.model, self.loss, self.optimizer, self.make_slots(), batch, self._key())
         return self._compiled

@@ -1,0 +1,148 @@
+"""The ops as NumPy expressions: ``out=`` where one function does it, else what one writes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from bench.ops_common import PeerOp
+
+Names = SimpleNamespace
+_RNG = np.random.default_rng(1)
+
+
+def _linear(s: Names) -> Any:
+    np.matmul(s.x, s.w, out=s.out)
+    s.out += s.b
+    return (s.out,)
+
+
+def _elu(s: Names) -> Any:
+    return (np.where(s.x > 0, s.x, s.alpha * np.expm1(np.minimum(s.x, 0))),)
+
+
+def _bn_forward(s: Names) -> Any:
+    mean, var = s.x.mean(axis=0), s.x.var(axis=0)
+    rstd = 1 / np.sqrt(var + s.eps)
+    y = (s.x - mean) * rstd
+    y *= s.gamma
+    y += s.beta
+    n = len(s.x)
+    s.running_mean += s.momentum * (mean - s.running_mean)
+    s.running_var += s.momentum * (var * (n / (n - 1)) - s.running_var)
+    return y, mean, rstd, s.running_mean, s.running_var
+
+
+def _bn_backward(s: Names) -> Any:
+    normalized = (s.x - s.mean) * s.rstd
+    dbeta, dgamma, n = s.dy.sum(axis=0), (s.dy * normalized).sum(axis=0), len(s.x)
+    return (s.gamma * s.rstd) * (s.dy - dbeta / n - normalized * (dgamma / n)), dgamma, dbeta
+
+
+def _bn_predict(s: Names) -> Any:
+    scale = s.gamma / np.sqrt(s.running_var + s.eps)
+    return (s.x * scale + (s.beta - s.running_mean * scale),)
+
+
+def _dropout(s: Names) -> Any:
+    mask = _RNG.random(s.x.shape, dtype=np.float32) >= s.p
+    return s.x * mask * np.float32(1 / (1 - s.p)), mask
+
+
+def _softmax(s: Names) -> Any:
+    n, rows = len(s.labels), np.arange(len(s.labels))
+    correct = (s.scores.argmax(axis=1) == s.labels).sum()
+    relative = s.scores - s.scores.max(axis=1, keepdims=True)
+    p = np.exp(relative)
+    total = p.sum(axis=1, keepdims=True)
+    loss = (np.log(total)[:, 0] - relative[rows, s.labels]).mean()
+    p /= total
+    p[rows, s.labels] -= 1
+    p /= n
+    return loss, correct, p
+
+
+def _mse(s: Names) -> Any:
+    d = s.y_pred - s.y_true
+    return np.dot(d.ravel(), d.ravel()) / d.size, d * (2 / d.size)
+
+
+def _sgd(s: Names) -> Any:
+    s.p -= s.learning_rate * (s.dp + s.weight_decay * s.p)
+    return (s.p,)
+
+
+def _momentum(s: Names) -> Any:
+    s.velocity *= s.momentum
+    s.velocity += s.dp + s.weight_decay * s.p
+    s.p -= s.learning_rate * s.velocity
+    return s.p, s.velocity
+
+
+def _nesterov(s: Names) -> Any:
+    g = s.dp + s.weight_decay * s.p
+    s.velocity *= s.momentum
+    s.velocity += g
+    s.p -= s.learning_rate * (g + s.momentum * s.velocity)
+    return s.p, s.velocity
+
+
+def _adam(s: Names, decoupled: bool = False) -> Any:
+    if decoupled:
+        s.p *= 1 - s.learning_rate * s.weight_decay
+        g = s.dp
+    else:
+        g = s.dp + s.weight_decay * s.p
+    s.m *= s.beta1
+    s.m += (1 - s.beta1) * g
+    s.v *= s.beta2
+    s.v += (1 - s.beta2) * g * g
+    s.p -= (s.learning_rate / s.correction1) * s.m / (np.sqrt(s.v / s.correction2) + s.eps)
+    return s.p, s.m, s.v
+
+
+LIBRARY = {
+    "linear_forward": _linear,
+    "linear_dx": lambda s: (np.matmul(s.dy, s.w.T, out=s.out),),
+    "linear_dw": lambda s: (np.matmul(s.x.T, s.dy, out=s.out),),
+    "linear_db": lambda s: (np.sum(s.dy, axis=0, out=s.out),),
+    "add": lambda s: (np.add(s.a, s.b, out=s.out),),
+    "relu_forward": lambda s: (np.maximum(s.x, 0, out=s.out),),
+    "relu_backward": lambda s: (np.multiply(s.dy, s.y > 0, out=s.out),),
+    "leaky_relu_forward": lambda s: (np.maximum(s.x, s.negative_slope * s.x, out=s.out),),
+    "leaky_relu_backward": lambda s: (np.where(s.x > 0, s.dy, s.negative_slope * s.dy),),
+    "elu_forward": _elu,
+    "elu_backward": lambda s: (s.dy * np.where(s.y > 0, 1, s.y + s.alpha),),
+    "sigmoid_forward": lambda s: (1 / (1 + np.exp(-s.x)),),
+    "sigmoid_backward": lambda s: (s.dy * s.y * (1 - s.y),),
+    "tanh_forward": lambda s: (np.tanh(s.x, out=s.out),),
+    "tanh_backward": lambda s: (s.dy * (1 - s.y * s.y),),
+    "batch_norm_forward": _bn_forward,
+    "batch_norm_predict": _bn_predict,
+    "batch_norm_backward": _bn_backward,
+    "dropout_forward": _dropout,
+    "dropout_backward": lambda s: (s.dy * s.mask * np.float32(1 / (1 - s.p)),),
+    "softmax_cross_entropy": _softmax,
+    "mean_squared_error": _mse,
+    "l2_penalty": lambda s: (0.5 * s.weight_decay * np.dot(s.w.ravel(), s.w.ravel()),),
+    "sgd_step": _sgd,
+    "momentum_step": _momentum,
+    "nesterov_step": _nesterov,
+    "adam_step": _adam,
+    "adamw_step": lambda s: _adam(s, decoupled=True),
+    "gather_rows": lambda s: ((s.data[s.index] - s.shift) * s.scale,),
+    "gather_labels": lambda s: (s.data[s.index],),
+}
+
+
+class Op(PeerOp):
+    """An op in NumPy."""
+
+    library = LIBRARY
+
+    def prepare(self) -> None:
+        """Add ``out``, for what takes one."""
+        want = self.spec.evaluate(self.sample, self.case["dtype"])[0]
+        self.names.out = np.full(want.shape, np.nan, self.case["dtype"])

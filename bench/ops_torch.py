@@ -1,0 +1,149 @@
+"""The ops as PyTorch's own functions without autograd, writing into a given tensor where they can."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from bench.ops_common import PeerOp
+
+Names = SimpleNamespace
+aten = torch.ops.aten
+
+
+def _bn_forward(s: Names) -> Any:
+    y, mean, rstd = torch.native_batch_norm(
+        s.x, s.gamma, s.beta, s.running_mean, s.running_var, True, s.momentum, s.eps
+    )
+    return y, mean, rstd, s.running_mean, s.running_var
+
+
+def _bn_backward(s: Names) -> Any:
+    flags = [True, True, True]
+    return aten.native_batch_norm_backward(s.dy, s.x, s.gamma, None, None, s.mean, s.rstd, True, 1e-5, flags)
+
+
+def _softmax(s: Names) -> Any:
+    correct = (s.scores.argmax(dim=1) == s.labels).sum()
+    logs = torch.log_softmax(s.scores, 1)
+    loss, weight = aten.nll_loss_forward(logs, s.labels, None, 1, -100)
+    slope = aten.nll_loss_backward(s.one, logs, s.labels, None, 1, -100, weight)
+    return loss, correct, aten._log_softmax_backward_data(slope, logs, 1, s.scores.dtype)
+
+
+def _sgd(s: Names, momentum: float, nesterov: bool = False) -> Any:
+    velocity = [s.velocity] if momentum else []
+    torch._fused_sgd_(
+        [s.p],
+        [s.dp],
+        velocity,
+        weight_decay=s.weight_decay,
+        momentum=momentum,
+        lr=s.learning_rate,
+        dampening=0.0,
+        nesterov=nesterov,
+        maximize=False,
+        is_first_step=False,
+    )
+    return (s.p, *velocity)
+
+
+def _adam(s: Names, update: Any) -> Any:
+    update(
+        [s.p],
+        [s.dp],
+        [s.m],
+        [s.v],
+        [],
+        [s.steps],
+        lr=s.learning_rate,
+        beta1=s.beta1,
+        beta2=s.beta2,
+        weight_decay=s.weight_decay,
+        eps=s.eps,
+        amsgrad=False,
+        maximize=False,
+    )
+    return s.p, s.m, s.v
+
+
+def _gather(s: Names) -> Any:
+    torch.index_select(s.data, 0, s.index, out=s.out)
+    return (s.out.sub_(s.shift).mul_(s.scale),)
+
+
+LIBRARY = {
+    "linear_forward": lambda s: (torch.addmm(s.b, s.x, s.w, out=s.out),),
+    "linear_dx": lambda s: (torch.mm(s.dy, s.w.t(), out=s.out),),
+    "linear_dw": lambda s: (torch.mm(s.x.t(), s.dy, out=s.out),),
+    "linear_db": lambda s: (torch.sum(s.dy, 0, out=s.out),),
+    "add": lambda s: (torch.add(s.a, s.b, out=s.out),),
+    "relu_forward": lambda s: (torch.clamp_min(s.x, 0, out=s.out),),
+    "relu_backward": lambda s: (aten.threshold_backward.grad_input(s.dy, s.y, 0, grad_input=s.out),),
+    "leaky_relu_forward": lambda s: (aten.leaky_relu.out(s.x, s.negative_slope, out=s.out),),
+    "leaky_relu_backward": lambda s: (
+        aten.leaky_relu_backward.grad_input(s.dy, s.x, s.negative_slope, False, grad_input=s.out),
+    ),
+    "elu_forward": lambda s: (aten.elu.out(s.x, s.alpha, out=s.out),),
+    "elu_backward": lambda s: (aten.elu_backward.grad_input(s.dy, s.alpha, 1, 1, True, s.y, grad_input=s.out),),
+    "sigmoid_forward": lambda s: (torch.sigmoid(s.x, out=s.out),),
+    "sigmoid_backward": lambda s: (aten.sigmoid_backward.grad_input(s.dy, s.y, grad_input=s.out),),
+    "tanh_forward": lambda s: (torch.tanh(s.x, out=s.out),),
+    "tanh_backward": lambda s: (aten.tanh_backward.grad_input(s.dy, s.y, grad_input=s.out),),
+    "batch_norm_forward": _bn_forward,
+    "batch_norm_predict": lambda s: (
+        F.batch_norm(s.x, s.running_mean, s.running_var, s.gamma, s.beta, False, 0.0, s.eps),
+    ),
+    "batch_norm_backward": _bn_backward,
+    "dropout_forward": lambda s: aten.native_dropout(s.x, s.p, True),
+    "dropout_backward": lambda s: (aten.native_dropout_backward(s.dy, s.kept, 1 / (1 - s.p)),),
+    "softmax_cross_entropy": _softmax,
+    "mean_squared_error": lambda s: (
+        F.mse_loss(s.y_pred, s.y_true),
+        aten.mse_loss_backward(s.one, s.y_pred, s.y_true, 1),
+    ),
+    "l2_penalty": lambda s: (torch.dot(s.w.view(-1), s.w.view(-1)) * (0.5 * s.weight_decay),),
+    "sgd_step": lambda s: _sgd(s, 0.0),
+    "momentum_step": lambda s: _sgd(s, s.momentum),
+    "nesterov_step": lambda s: _sgd(s, s.momentum, nesterov=True),
+    "adam_step": lambda s: _adam(s, torch._fused_adam_),
+    "adamw_step": lambda s: _adam(s, torch._fused_adamw_),
+    "gather_rows": _gather,
+    "gather_labels": lambda s: (torch.index_select(s.data, 0, s.index),),
+}
+
+
+class Op(PeerOp):
+    """An op in PyTorch."""
+
+    library = LIBRARY
+
+    def take(self, array: Any) -> Any:
+        """Return a tensor over the array's memory."""
+        return torch.from_numpy(array)
+
+    def give(self, array: Any) -> Any:
+        """Return a NumPy array."""
+        return array.numpy()
+
+    def prepare(self) -> None:
+        """Add outputs and what PyTorch wants in its own form."""
+        want = self.spec.evaluate(self.sample, self.case["dtype"])[0]
+        dtype = getattr(torch, self.case["dtype"])
+        self.names.out = torch.full(want.shape, torch.nan, dtype=dtype)
+        self.names.one = torch.ones((), dtype=dtype)
+        if hasattr(self.names, "mask"):
+            self.names.kept = self.names.mask.bool()
+        if "correction1" in self.sample.hyper:
+            import math
+
+            step = math.log(1 - self.sample.hyper["correction1"]) / math.log(self.sample.hyper["beta1"])
+            self.names.steps = torch.tensor(float(round(step)))
+
+    def run(self, calls: int) -> None:
+        """Call without autograd."""
+        with torch.inference_mode():
+            super().run(calls)
