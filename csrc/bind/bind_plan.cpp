@@ -8,6 +8,7 @@
 #include "bind/bind.hpp"
 #include "core/executor.hpp"
 #include "core/parallel.hpp"
+#include "core/snapshot.hpp"
 #include "ops/dispatch.hpp"
 #include "ops/shapes.hpp"
 
@@ -96,14 +97,17 @@ class PyPlan {
                                     std::to_string(list.steps.size()) + " steps");
       request.step_ns = view.as<std::int64_t>();
     }
-    if (snapshot) copy_state(list, true);
     PythonPoll poll(progress);
     request.poll = &poll;
     RunResult result;
     {
       // Safe: every bound array is kept alive by kept_, which no one changes while `entry` stands.
       py::gil_scoped_release release;
+      if (snapshot) save_state(plan_, list);
       result = run(plan_, list, request);
+      // The last loss may be fine and its update not: the next snapshot must not keep the damage.
+      if (snapshot && result.reason != StopReason::limit && !state_is_finite(plan_, list))
+        result.reason = StopReason::nonfinite;
       if (!then.empty()) {
         RunRequest once;
         once.rows = once.batch = 1;
@@ -124,7 +128,7 @@ class PyPlan {
 
   void restore(const std::string& name) {
     Entry entry(plan_);
-    copy_state(plan_.list(name), false);
+    restore_state(plan_, plan_.list(name));
   }
 
   py::list trace(const std::string& name, std::int64_t rows, const py::dict& arrays, const py::object& hyper,
@@ -289,30 +293,6 @@ class PyPlan {
                                   std::to_string(per_row) + (free_rows ? " items in each row" : " items"));
     plan_.bind(id, view.data, view.dtype, rows, view.size());
     kept_[index] = array;
-  }
-
-  // The state of a list is what it updates in place: external outputs that do not move from step to step.
-  void copy_state(const StepList& list, bool save) {
-    std::vector<int> ids;
-    std::int64_t bytes = 0;
-    for (const PointerSlot& slot : list.slots) {
-      const Value& value = plan_.value(slot.value);
-      if (!slot.output || value.advance != Advance::none || value.data == nullptr) continue;
-      bool seen = false;
-      for (int id : ids) seen = seen || id == slot.value;
-      if (seen) continue;
-      ids.push_back(slot.value);
-      bytes += align_up(value.bound_items * item_size(value.bound_dtype));
-    }
-    if (!save && plan_.snapshot_bytes != bytes) throw std::runtime_error("plan: no snapshot was taken to restore");
-    char* at = plan_.snapshot.reserve(bytes);
-    plan_.snapshot_bytes = bytes;
-    for (int id : ids) {
-      const Value& value = plan_.value(id);
-      const auto size = static_cast<std::size_t>(value.bound_items * item_size(value.bound_dtype));
-      std::memcpy(save ? at : value.data, save ? value.data : at, size);
-      at += align_up(static_cast<std::int64_t>(size));
-    }
   }
 
   py::list ids_to_names(const std::vector<int>& ids) {

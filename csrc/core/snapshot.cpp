@@ -1,0 +1,74 @@
+#include "core/snapshot.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+namespace pfn {
+namespace {
+
+std::vector<const Value*> state_of(const Plan& plan, const StepList& list) {
+  std::vector<const Value*> found;
+  for (const PointerSlot& slot : list.slots) {
+    const Value& value = plan.values()[static_cast<std::size_t>(slot.value)];
+    if (!slot.output || value.advance != Advance::none || value.data == nullptr) continue;
+    if (std::find(found.begin(), found.end(), &value) == found.end()) found.push_back(&value);
+  }
+  return found;
+}
+
+std::int64_t bytes_of(const Value& value) { return value.bound_items * item_size(value.bound_dtype); }
+
+// Exponent bits all set mean infinity or NaN. Blocks keep the loop free of branches, and end it early.
+template <class Bits>
+bool bits_are_finite(const void* data, std::int64_t items, Bits exponent) {
+  constexpr std::int64_t kBlock = 4096;
+  const auto* bits = static_cast<const Bits*>(data);
+  for (std::int64_t begin = 0; begin < items; begin += kBlock) {
+    const std::int64_t end = std::min(begin + kBlock, items);
+    Bits bad = 0;
+    for (std::int64_t i = begin; i < end; ++i) bad |= (bits[i] & exponent) == exponent ? Bits{1} : Bits{0};
+    if (bad != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void save_state(Plan& plan, const StepList& list) {
+  const std::vector<const Value*> state = state_of(plan, list);
+  std::int64_t bytes = 0;
+  for (const Value* value : state) bytes += align_up(bytes_of(*value));
+  char* at = plan.snapshot.reserve(bytes);
+  plan.snapshot_bytes = bytes;
+  for (const Value* value : state) {
+    std::memcpy(at, value->data, static_cast<std::size_t>(bytes_of(*value)));
+    at += align_up(bytes_of(*value));
+  }
+}
+
+void restore_state(Plan& plan, const StepList& list) {
+  const std::vector<const Value*> state = state_of(plan, list);
+  std::int64_t bytes = 0;
+  for (const Value* value : state) bytes += align_up(bytes_of(*value));
+  if (bytes == 0 || plan.snapshot_bytes != bytes) throw std::runtime_error("plan: no snapshot was taken to restore");
+  const char* at = plan.snapshot.data();
+  for (const Value* value : state) {
+    std::memcpy(value->data, at, static_cast<std::size_t>(bytes_of(*value)));
+    at += align_up(bytes_of(*value));
+  }
+}
+
+bool state_is_finite(const Plan& plan, const StepList& list) {
+  for (const Value* value : state_of(plan, list)) {
+    if (value->bound_dtype == DType::f32 &&
+        !bits_are_finite<std::uint32_t>(value->data, value->bound_items, 0x7f800000u))
+      return false;
+    if (value->bound_dtype == DType::f64 &&
+        !bits_are_finite<std::uint64_t>(value->data, value->bound_items, 0x7ff0000000000000ull))
+      return false;
+  }
+  return true;
+}
+
+}  // namespace pfn
