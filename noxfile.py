@@ -21,7 +21,7 @@ CLANG = ("clang++-19", "clang-19", "libomp-19-dev")
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests; further arguments go to pytest."""
-    session.install(".[test]")
+    session.install("-e", ".[test]")
     session.run("pytest", *session.posargs)
 
 
@@ -59,7 +59,7 @@ def clang(session: nox.Session) -> None:
     build = Path("build/clang")
     shutil.rmtree(build, ignore_errors=True)
     settings = ["-C", f"build-dir={build}", "-C", "cmake.define.PFN_WERROR=ON"]
-    session.install(".[test]", *settings, env={"CC": "clang-19", "CXX": "clang++-19"})
+    session.install("-e", ".[test]", *settings, env={"CC": "clang-19", "CXX": "clang++-19"})
     session.run("pyfastnn", "info")
     session.run("pytest", *session.posargs)
 

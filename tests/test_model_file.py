@@ -135,7 +135,7 @@ def test_checkpoints_come_back(optimizer, tmp_path):
     again = fnn.Trainer.resume(tmp_path / "c")
     assert_same_model(again.model, trainer.model)
     assert repr(again.optimizer) == repr(trainer.optimizer)
-    for name in ("seed", "guard", "epoch", "step_count", "_first_loss"):
+    for name in ("seed", "guard", "epoch", "step_count", "first_loss"):
         assert getattr(again, name) == getattr(trainer, name), name
     assert again.history.rows == trainer.history.rows
     assert [type(v) for v in again.history.rows[0].values()] == [type(v) for v in trainer.history.rows[0].values()]

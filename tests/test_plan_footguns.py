@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pyfastnn as fnn
-from pyfastnn import nn, optim
+from pyfastnn import _core, nn, optim
 from pyfastnn.backends.cpu import HYPER, CpuPlan
 from pyfastnn.graph import BATCH, Builder
 from pyfastnn.testing import assert_same_bits, rng_of
@@ -374,7 +374,7 @@ def test_no_data_set_is_kept_alive():
 
 def test_snapshot_and_restore():
     plan, arrays = descent()
-    with pytest.raises(RuntimeError, match="no snapshot was taken"):
+    with pytest.raises(RuntimeError, match="no snapshot of .train. was taken"):
         plan.bind(arrays)
         plan.restore("train")
     start = arrays["w"].copy()
@@ -412,3 +412,41 @@ def test_times_are_added_per_node():
     once = spent.copy()
     plan.run("train", 20, 8, arrays, hyper=rates(0.1), step_ns=spent)
     assert (spent > once).all()
+
+
+def test_an_index_a_step_computes_is_no_bound_index():
+    builder = Builder()
+    table = builder.value("table", ("m",), "i64")
+    index = builder.value("index", (BATCH,), "i64")
+    data = builder.value("data", ("m", 3), "any")
+    (picked,) = builder.emit("gather_labels", (table, index), outputs=("picked",))
+    builder.emit("gather_rows", (data, picked, None, None), outputs=("rows",))
+    plan = CpuPlan({"look up": builder.graph}, {"rows": "row"}, max_batch=4)
+    rows = np.zeros((2, 3), "f4")
+    arrays = {"table": np.array([2, 0, 1, 7]), "index": np.array([0, 3]), "data": np.eye(3, dtype="f4"), "rows": rows}
+    plan.run("look up", 2, 2, arrays)
+    assert rows[0].tolist() == [0, 0, 1]
+    assert np.isnan(rows[1]).all()  # row 7 does not exist
+
+
+def test_a_fixed_size_that_equals_the_largest_batch_is_refused():
+    values = [("x", "T", (4, 3), True, "none"), ("y", "T", (-1, 3), True, "row")]
+    with pytest.raises(ValueError, match="relu_forward: 'y' has shape"):
+        _core.Plan(values, {"run": [("relu_forward", (0,), (1,), (), 0)]}, max_batch=4)
+
+
+def test_bound_arrays_must_not_overlap_what_is_written():
+    plan, arrays = descent()
+    block = np.zeros(20 * 3 + 6, "f4")
+    arrays["data"], arrays["w"] = block[:60].reshape(20, 3), block[58:64].reshape(3, 2)
+    with pytest.raises(ValueError, match="'w' and 'data' overlap|'data' and 'w' overlap"):
+        plan.run("train", 20, 8, arrays, hyper=rates(0.1))
+    assert not block.any()
+
+
+def test_an_unknown_last_list_is_found_before_the_run():
+    plan, arrays = descent()
+    start = arrays["w"].copy()
+    with pytest.raises(ValueError, match="no step list is named 'nope'"):
+        plan.run("train", 20, 8, arrays, hyper=rates(0.1), then="nope")
+    assert_same_bits(arrays["w"], start)

@@ -1,5 +1,4 @@
 // Plans as Python sees them: build from plain tuples, bind arrays by name, run without the GIL, trace, describe.
-#include <chrono>
 #include <cstring>
 #include <limits>
 #include <stdexcept>
@@ -29,20 +28,18 @@ class Entry {
   Plan& plan_;
 };
 
-// Between steps: handles signals, and reports progress at most ten times a second; a true answer stops the run.
+// Between steps: handles signals, and asks the progress callback; its true answer stops the run.
 class PythonPoll : public Poll {
  public:
   explicit PythonPoll(const py::object& progress) : progress_(progress) {}
 
   bool keep_going(std::int64_t steps_done) override {
-    const auto now = std::chrono::steady_clock::now();
     py::gil_scoped_acquire acquire;
     if (PyErr_CheckSignals() != 0) {
       error_ = true;
       return false;
     }
-    if (!progress_.is_none() && now >= next_) {
-      next_ = now + std::chrono::milliseconds(100);
+    if (!progress_.is_none()) {
       PyObject* answer = PyObject_CallFunction(progress_.ptr(), "L", static_cast<long long>(steps_done));
       if (answer == nullptr) {
         error_ = true;
@@ -58,7 +55,6 @@ class PythonPoll : public Poll {
 
  private:
   const py::object& progress_;
-  std::chrono::steady_clock::time_point next_ = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
   bool error_ = false;
 };
 
@@ -99,6 +95,7 @@ class PyPlan {
     }
     PythonPoll poll(progress);
     request.poll = &poll;
+    StepList* const last = then.empty() ? nullptr : &plan_.list(then);
     RunResult result;
     {
       // Safe: every bound array is kept alive by kept_, which no one changes while `entry` stands.
@@ -108,14 +105,14 @@ class PyPlan {
       // The last loss may be fine and its update not: the next snapshot must not keep the damage.
       if (snapshot && result.reason != StopReason::limit && !state_is_finite(plan_, list))
         result.reason = StopReason::nonfinite;
-      if (!then.empty()) {
+      if (last != nullptr) {
         RunRequest once;
         once.rows = once.batch = 1;
         once.hyper = request.hyper;
         once.hyper_steps = request.hyper == nullptr ? 0 : 1;
         once.hyper_groups = request.hyper_groups;
         once.threads = request.threads;
-        run(plan_, plan_.list(then), once);
+        run(plan_, *last, once);
       }
     }
     if (poll.error()) {
@@ -276,7 +273,7 @@ class PyPlan {
     if (!value.external)
       throw std::invalid_argument("plan: '" + name + "' lives in the plan's own memory and cannot be bound");
     if (array.is_none()) {
-      value.data = nullptr;
+      plan_.bind(id, nullptr, value.bound_dtype, value.bound_rows, value.bound_items);
       kept_[index] = py::none();
       return;
     }

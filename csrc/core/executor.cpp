@@ -20,21 +20,42 @@ std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
 }
 
+// Memory two values would share without saying so, one of them written.
+void check_overlap(const Plan& plan, const StepList& list) {
+  const auto bytes = [](const Value& v) { return v.bound_items * item_size(v.bound_dtype); };
+  for (const PointerSlot& written : list.slots) {
+    if (!written.output) continue;
+    const Value& a = plan.values()[static_cast<std::size_t>(written.value)];
+    for (const PointerSlot& other : list.slots) {
+      const Value& b = plan.values()[static_cast<std::size_t>(other.value)];
+      if (other.value == written.value || a.data == nullptr || b.data == nullptr) continue;
+      const auto* a0 = static_cast<const char*>(a.data);
+      const auto* b0 = static_cast<const char*>(b.data);
+      if (a0 < b0 + bytes(b) && b0 < a0 + bytes(a))
+        throw std::invalid_argument("plan: the arrays bound to '" + a.name + "' and '" + b.name + "' overlap");
+    }
+  }
+}
+
 void check_bound(const Plan& plan, const StepList& list, const RunRequest& request, std::int64_t steps) {
   for (const PointerSlot& slot : list.slots) {
     const Value& value = plan.values()[static_cast<std::size_t>(slot.value)];
     if (value.data == nullptr && request.rows > 0)
       throw std::invalid_argument("plan: '" + value.name + "' is not bound to an array");
-    const std::int64_t wanted = value.advance == Advance::row    ? request.rows
-                                : value.advance == Advance::step ? steps
-                                                                 : 0;
+    std::int64_t wanted = 0;
+    if (value.advance == Advance::row)
+      wanted = request.rows;
+    else if (value.advance == Advance::step)
+      wanted = steps;
+    else if (!value.dims.empty() && value.dims[0] == kBatch)
+      wanted = std::min(request.batch, request.rows);
     if (value.bound_rows < wanted)
       throw std::invalid_argument("plan: '" + value.name + "' has " + std::to_string(value.bound_rows) +
                                   " rows, expected " + std::to_string(wanted));
   }
 }
 
-// Index arrays are the one thing a kernel follows blindly, so their values are checked before the first step.
+// The numbers of a bound index are checked before the first step; those a step computes are checked by the kernel.
 void check_indices(const Plan& plan, const StepList& list, const RunRequest& request) {
   for (const Step& step : list.steps) {
     const OpSchema& schema = op_schema(step.op);
@@ -42,9 +63,10 @@ void check_indices(const Plan& plan, const StepList& list, const RunRequest& req
       if (schema.inputs[i].below != "m") continue;
       const Value& index = plan.values()[static_cast<std::size_t>(step.inputs[i])];
       const Value& data = plan.values()[static_cast<std::size_t>(step.inputs[0])];
+      if (!index.external || !data.external || request.rows == 0) continue;
       const auto* values = static_cast<const std::int64_t*>(index.data);
-      const auto [low, high] = std::minmax_element(values, values + request.rows);
-      if (request.rows > 0 && (*low < 0 || *high >= data.bound_rows))
+      const auto [low, high] = std::minmax_element(values, values + std::min(request.rows, index.bound_rows));
+      if (*low < 0 || *high >= data.bound_rows)
         throw std::invalid_argument("plan: '" + index.name + "' holds " + std::to_string(*low < 0 ? *low : *high) +
                                     ", expected row numbers from 0 to " + std::to_string(data.bound_rows - 1));
     }
@@ -164,6 +186,10 @@ RunResult run(Plan& plan, StepList& list, const RunRequest& request) {
       throw std::invalid_argument("plan: " + op_schema(step.op).name + " reads hyper row " +
                                   std::to_string(step.group) + ", and 'hyper' has too few steps or groups");
   check_bound(plan, list, request, steps);
+  if (list.checked_version != plan.bindings()) {
+    check_overlap(plan, list);
+    list.checked_version = plan.bindings();
+  }
   check_indices(plan, list, request);
 
   if (request.rows == 0) return RunResult();

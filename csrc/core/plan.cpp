@@ -37,7 +37,9 @@ Plan::Plan(std::vector<Value> values, std::vector<StepList> lists, const PlanOpt
   }
   std::int64_t bytes = 0;
   for (StepList& steps : lists_) {
-    check(steps);
+    // Shapes that agree for two batch sizes agree for all: dimensions are numbers or the batch.
+    check(steps, options_.max_batch);
+    check(steps, options_.max_batch + 1);
     place(steps);
     bytes = std::max(bytes, steps.scratch_bytes);
   }
@@ -70,8 +72,8 @@ View Plan::view(int id, std::int64_t rows) const {
   return view;
 }
 
-// Unifies every step's shapes for the largest batch and compares what follows with what the values say.
-void Plan::check(const StepList& steps) const {
+// Unifies every step's shapes for a batch of `rows` and compares what follows with what the values say.
+void Plan::check(const StepList& steps, std::int64_t rows) const {
   const int count = static_cast<int>(values_.size());
   for (const Step& step : steps.steps) {
     const OpSchema& schema = op_schema(step.op);
@@ -87,7 +89,7 @@ void Plan::check(const StepList& steps) const {
       }
       if (id < 0 || id >= count)
         throw std::invalid_argument("plan: " + schema.name + ": bad id of '" + schema.inputs[i].name + "'");
-      call.in[i] = view(id, options_.max_batch);
+      call.in[i] = view(id, rows);
       const std::string& have = values_[static_cast<std::size_t>(id)].dtype;
       if (have != schema.inputs[i].dtype && schema.inputs[i].dtype != "any")
         throw std::invalid_argument("plan: " + schema.name + ": '" + schema.inputs[i].name + "' is " + have +
@@ -100,7 +102,7 @@ void Plan::check(const StepList& steps) const {
       if (id < 0 || id >= count) throw std::invalid_argument("plan: " + schema.name + ": bad id of '" + arg.name + "'");
       if (arg.alias >= 0 && step.inputs[static_cast<std::size_t>(arg.alias)] != id)
         throw std::invalid_argument("plan: " + schema.name + ": '" + arg.name + "' must be updated in place");
-      const View have = view(id, options_.max_batch);
+      const View have = view(id, rows);
       const std::int64_t wanted = checked_bytes(values_[static_cast<std::size_t>(id)], call.out[o]);
       if (have.dtype != call.out[o].dtype || checked_bytes(values_[static_cast<std::size_t>(id)], have) != wanted)
         throw std::invalid_argument("plan: " + schema.name + ": '" + arg.name + "' has shape " + shape_text(have) +
@@ -196,6 +198,7 @@ void Plan::place(StepList& list) const {
 void Plan::bind(int id, void* data, DType dtype, std::int64_t rows, std::int64_t items) {
   Value& bound = value(id);
   if (dtype != bound.bound_dtype || rows != bound.bound_rows) ++version_;
+  if (data != bound.data || items != bound.bound_items) ++bindings_;
   bound.data = data;
   bound.bound_dtype = dtype;
   bound.bound_rows = rows;

@@ -63,6 +63,7 @@ struct StepList {
   std::int64_t scratch_bytes = 0;
   std::vector<PointerSlot> slots;  // external arguments
   Prepared full, tail;             // batch-size calls, and those of the last, smaller batch
+  std::int64_t checked_version = -1;  // bindings that were found not to overlap
 };
 
 struct PlanOptions {
@@ -92,15 +93,16 @@ class Plan {
 
   // Remembers what is bound; the calls are made ready again only when a shape or dtype changed.
   void bind(int id, void* data, DType dtype, std::int64_t rows, std::int64_t items);
+  std::int64_t bindings() const { return bindings_; }  // changes whenever other memory is bound
 
   std::atomic<bool> running{false};
   Arena local;     // per-thread workspaces
   Arena shared;    // OpCall::scratch of the step that runs
   Arena snapshot;  // copies of state taken at the start of a run
-  std::int64_t snapshot_bytes = 0;
+  const StepList* snapshot_of = nullptr;
 
  private:
-  void check(const StepList& list) const;
+  void check(const StepList& list, std::int64_t rows) const;
   void place(StepList& list) const;
 
   std::vector<Value> values_;
@@ -108,6 +110,7 @@ class Plan {
   PlanOptions options_;
   Arena scratch_;
   std::int64_t version_ = 0;
+  std::int64_t bindings_ = 0;
   std::map<std::string, int> ids_;
 };
 

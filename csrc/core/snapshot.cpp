@@ -40,7 +40,7 @@ void save_state(Plan& plan, const StepList& list) {
   std::int64_t bytes = 0;
   for (const Value* value : state) bytes += align_up(bytes_of(*value));
   char* at = plan.snapshot.reserve(bytes);
-  plan.snapshot_bytes = bytes;
+  plan.snapshot_of = &list;
   for (const Value* value : state) {
     std::memcpy(at, value->data, static_cast<std::size_t>(bytes_of(*value)));
     at += align_up(bytes_of(*value));
@@ -49,9 +49,7 @@ void save_state(Plan& plan, const StepList& list) {
 
 void restore_state(Plan& plan, const StepList& list) {
   const std::vector<const Value*> state = state_of(plan, list);
-  std::int64_t bytes = 0;
-  for (const Value* value : state) bytes += align_up(bytes_of(*value));
-  if (bytes == 0 || plan.snapshot_bytes != bytes) throw std::runtime_error("plan: no snapshot was taken to restore");
+  if (plan.snapshot_of != &list) throw std::runtime_error("plan: no snapshot of '" + list.name + "' was taken to restore");
   const char* at = plan.snapshot.data();
   for (const Value* value : state) {
     std::memcpy(value->data, at, static_cast<std::size_t>(bytes_of(*value)));

@@ -5,7 +5,7 @@
 namespace pfn {
 
 void save_state(Plan& plan, const StepList& list);
-void restore_state(Plan& plan, const StepList& list);  // throws std::runtime_error if nothing was saved
+void restore_state(Plan& plan, const StepList& list);  // throws std::runtime_error if that list was not the last saved
 
 // Whether every float of the state is finite.
 bool state_is_finite(const Plan& plan, const StepList& list);

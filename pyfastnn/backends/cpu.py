@@ -96,7 +96,7 @@ class CpuPlan:
         snapshot : bool
             Whether to copy all state first, for `restore`.
         progress : callable, optional
-            Called with the number of steps done, about ten times a second; a true answer stops the run.
+            Called with the number of steps done, about every 20 ms; a true answer stops the run.
         threads : int
             0 for the process-wide setting.
         step_ns : ndarray of int64, optional

@@ -48,7 +48,7 @@ def save(trainer: Trainer, path: str | Path) -> None:
     tensors.update({_SLOT + name: array for name, array in trainer.make_slots().items()})
     for column in trainer.history.columns:
         tensors[_HISTORY + column] = np.array([row.get(column, math.nan) for row in trainer.history.rows], np.float64)
-    first = trainer._first_loss
+    first = trainer.first_loss
     settings = {
         "loss": trainer.loss.kind,
         "optimizer": trainer.optimizer.kind,
@@ -97,7 +97,7 @@ def load(path: str | Path) -> Trainer:
         )
         trainer.epoch = _count(settings, "epoch")
         trainer.step_count = _count(settings, "step_count")
-        trainer._first_loss = math.nan if settings["first_loss"] is None else float(settings["first_loss"])
+        trainer.first_loss = math.nan if settings["first_loss"] is None else float(settings["first_loss"])
         wanted = trainer.make_slots()
         for name, array in wanted.items():
             given = tensors[_SLOT + name]

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyfastnn.train.history import Row, format_number
 
+_EVERY = 0.1  # seconds between two redraws within an epoch
 _SHOWN = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
@@ -30,6 +31,7 @@ class Progress:
         self.epochs = epochs
         self.steps = steps
         self.started = time.perf_counter()
+        self._next = 0.0
         self._bar: Any = None
         self._done_epochs = 0
         self._row: Row = {}
@@ -47,6 +49,10 @@ class Progress:
 
     def step(self, steps_done: int) -> None:
         """Show steps of the epoch that runs."""
+        now = time.perf_counter()
+        if now < self._next:
+            return
+        self._next = now + _EVERY
         total = self._done_epochs * self.steps + steps_done
         if self._bar is not None:
             self._bar.update(total - self._bar.n)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfastnn import _core
 from pyfastnn._inputs import as_rows, as_targets, check_length, encode_labels, find_classes
 from pyfastnn._names import unknown
-from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.nn import losses
 from pyfastnn.nn.layer import number
 from pyfastnn.nn.losses import Loss
@@ -23,16 +20,14 @@ from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
 from pyfastnn.optim import get as get_optimizer
 from pyfastnn.train.compiled import EVALUATION_BATCH, Compiled, HyperRows, compile_plans, slot_shapes
-from pyfastnn.train.history import History, Row
-from pyfastnn.train.interrupts import HeldInterrupts
+from pyfastnn.train.history import History
+from pyfastnn.train.loop import Callback, Loop, Pass
 from pyfastnn.train.progress import Progress
 
 if TYPE_CHECKING:
     from pyfastnn.backends.compare import Difference
 
 Array = NDArray[Any]
-Callback = Callable[["Trainer", Row], object]
-
 GUARDS = ("nonfinite", "lecture", None)
 METRICS = ("accuracy",)
 
@@ -65,6 +60,10 @@ class Trainer:
         One row per epoch over all fits.
     epoch, step_count : int
         Epochs and steps done so far.
+    first_loss : float
+        Loss of the very first step; NaN before it.
+    hyper : HyperRows
+        The optimizer's numbers as the executor reads them.
 
     Raises
     ------
@@ -106,9 +105,9 @@ class Trainer:
         self.epoch = 0
         self.step_count = 0
         self.slots: dict[str, Array] = {}
-        self._first_loss = math.nan
+        self.first_loss = math.nan
         self._compiled: Compiled | None = None
-        self._hyper = HyperRows()
+        self.hyper = HyperRows()
         self._turns: list[None] = [None]  # empty while a fit runs: taking the last item is atomic
 
     def __getstate__(self) -> dict[str, Any]:
@@ -182,97 +181,27 @@ class Trainer:
         if X_val is None and y_val is not None:
             raise ValueError("'y_val' was given without 'X_val'")
         rows, targets = self._prepare(X, y)
-        validation = (
-            None if X_val is None else self._evaluation_arrays(*self._check_data(X_val, y_val, "X_val", "y_val"))
-        )
-        n = len(rows)
-        batch = min(int(batch_size), n)
-        steps = -(-n // batch)
-        compiled = self._compile(batch)
-        progress = Progress(epochs, steps, verbose)
+        validation = None if X_val is None else self._evaluation_pass(X_val, y_val, "X_val", "y_val")
+        data = Pass(rows, targets, int(batch_size), self.loss.task)
+        compiled = self._compile(data.batch)
+        progress = Progress(epochs, data.steps, verbose)
         if self.epoch:
             progress.say(f"continuing from epoch {self.epoch}; trainer.reset() starts over")
-        index = np.arange(n, dtype=np.int64)
-        loss_values = np.empty(steps)
-        arrays = {"X": rows, "y": targets, "index": index, "loss": loss_values}
-        correct = np.zeros(steps)
-        if self.loss.task == "classification":
-            arrays["correct"] = correct
         deadline = math.inf if max_seconds is None else time.perf_counter() + max_seconds
         budget = math.inf if max_steps is None else max_steps
-        reason = "finished"
-        interrupts = HeldInterrupts()
-
-        def poll(done: int) -> bool:
-            if progress.wants_steps:
-                progress.step(done)
-            return interrupts.pressed or time.perf_counter() >= deadline
-
-        with interrupts:
-            try:
-                self._turns.pop()
-            except IndexError:
-                raise RuntimeError(
-                    "fit: the trainer is training already, in another thread or around this call"
-                ) from None
-            try:
-                for _ in range(epochs):
-                    begun = time.perf_counter()
-                    rows_now = n if budget >= steps else int(budget) * batch
-                    if shuffle:
-                        _core.permutation(index, self.seed, self.epoch)
-                    hyper = self._hyper.fill(self.optimizer, self.step_count + 1, steps, self.seed)
-                    done, stop = compiled.train.run(
-                        "train",
-                        rows_now,
-                        batch,
-                        arrays,
-                        hyper=hyper,
-                        watch=None if self.guard is None else "loss",
-                        limit=3.0 * self._first_loss if self.guard == "lecture" and self.epoch else math.inf,
-                        limit_factor=3.0 if self.guard == "lecture" and not self.epoch else 0.0,
-                        snapshot=self.guard is not None,
-                        progress=poll,
-                        threads=self.threads,
-                        then="penalty" if self.optimizer.penalized and compiled.penalties.size else "",
-                    )
-                    seconds = time.perf_counter() - begun
-                    if not self.epoch and done:
-                        self._first_loss = float(loss_values[0])
-                    if self.guard is not None and stop in ("finished", "interrupted") and not self._finite():
-                        # The loss of the last step was fine, its update was not: the next snapshot would keep the damage.
-                        stop = "nonfinite"
-                    if stop in ("nonfinite", "limit"):
-                        self._guard_stopped(rows, compiled, stop, done, float(loss_values[done - 1]))
-                        reason = stop
-                        break
-                    budget -= done
-                    self.step_count += done
-                    self.epoch += 1
-                    seen = min(done * batch, rows_now)
-                    row = self._row(loss_values[:done], correct[:done], batch, seen, seconds)
-                    if validation is not None and (
-                        found := self._evaluate(compiled.evaluate, validation, lambda _: interrupts.pressed)
-                    ):
-                        row.update({f"val_{k}": v for k, v in found.items()})
-                    self.history.rows.append(row)
-                    progress.epoch(row)
-                    if interrupts.pressed or (stop == "interrupted" and time.perf_counter() < deadline):
-                        reason = "interrupted"
-                    elif any([callback(self, row) for callback in callbacks]):
-                        reason = "callback"
-                    elif time.perf_counter() >= deadline:
-                        reason = "max_seconds"
-                    elif budget <= 0:
-                        reason = "max_steps"
-                    if reason != "finished":
-                        break
-            finally:
-                self._turns.append(None)
-                progress.close()
-                _unbind(compiled.train, arrays)
-                if validation is not None:
-                    _unbind(compiled.evaluate, validation)
+        loop = Loop(self, compiled, data, validation, epochs, budget, deadline, shuffle, callbacks, progress)
+        try:
+            self._turns.pop()
+        except IndexError:
+            raise RuntimeError("fit: the trainer is training already, in another thread or around this call") from None
+        try:
+            reason = loop.run()
+        finally:
+            self._turns.append(None)
+            progress.close()
+            data.unbind(compiled.train)
+            if validation is not None:
+                validation.unbind(compiled.evaluate)
         if reason == "interrupted":
             progress.say(f"interrupted in epoch {self.epoch}: the model stands at step {self.step_count}")
         self.history.stop_reason = reason
@@ -300,14 +229,13 @@ class Trainer:
         """
         rows, targets = self._prepare(X, y)
         compiled = self._compile(len(rows), at_least=True)
-        value = np.empty(1)
-        arrays = self._step_arrays(rows, targets, value)
-        hyper = self._hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
-        _, reason = compiled.train.run("train", len(rows), len(rows), arrays, hyper=hyper, threads=self.threads)
+        data = Pass(rows, targets, len(rows), self.loss.task)
+        hyper = self.hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
+        _, reason = compiled.train.run("train", len(rows), len(rows), data.arrays, hyper=hyper, threads=self.threads)
         self.step_count += 1
         if reason == "interrupted":
             raise KeyboardInterrupt
-        return float(value[0])
+        return float(data.arrays["loss"][0])
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """Return the loss and, for classifiers, the accuracy on these rows.
@@ -332,10 +260,10 @@ class Trainer:
         self.model.arrays()
         if self.loss.task == "classification" and self.model.classes_ is None:
             raise RuntimeError("evaluate: the model knows no classes yet: call fit or step first")
-        arrays = self._evaluation_arrays(*self._check_data(X, y, "X", "y"))
+        data = self._evaluation_pass(X, y, "X", "y")
         plan = (self._current() or self._compile(EVALUATION_BATCH)).evaluate
-        found = self._evaluate(plan, arrays)
-        _unbind(plan, arrays)
+        found = data.evaluate(plan, self.threads)
+        data.unbind(plan)
         if found is None:
             raise KeyboardInterrupt
         return found
@@ -349,7 +277,7 @@ class Trainer:
         self.history = History()
         self.epoch = 0
         self.step_count = 0
-        self._first_loss = math.nan
+        self.first_loss = math.nan
         self._compiled = None
 
     # Looking inside
@@ -371,11 +299,11 @@ class Trainer:
         """
         rows, targets = self._prepare(X, y)
         compiled = self._compile(len(rows), at_least=True)
-        hyper = self._hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
-        arrays = self._step_arrays(rows, targets, np.empty(1))
-        traced = compiled.train.trace("train", len(rows), arrays, hyper=hyper, threads=self.threads)
+        hyper = self.hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
+        data = Pass(rows, targets, len(rows), self.loss.task)
+        traced = compiled.train.trace("train", len(rows), data.arrays, hyper=hyper, threads=self.threads)
         self.step_count += 1
-        _unbind(compiled.train, arrays)
+        data.unbind(compiled.train)
         return traced
 
     def compare(self, X: Any, y: Any) -> Difference | None:
@@ -397,13 +325,13 @@ class Trainer:
         compiled = self._compile(len(rows), at_least=True)
         state = {**self.model.arrays(), **self.slots}
         kept = {k: v.copy() for k, v in state.items()}
-        hyper = self._hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
-        batch = self._step_arrays(rows, targets, np.empty(1))
-        arrays = {**state, **self.model.folded(), **batch}
+        hyper = self.hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
+        data = Pass(rows, targets, len(rows), self.loss.task)
+        arrays = {**state, **self.model.folded(), **data.arrays}
         try:
             return compare(compiled.train, "train", len(rows), arrays, hyper=hyper)
         finally:
-            _unbind(compiled.train, batch)
+            data.unbind(compiled.train)
             for name, array in kept.items():
                 state[name][...] = array
 
@@ -487,14 +415,15 @@ class Trainer:
         check_length(codes, rows, name, rows_name)
         return codes
 
-    def _check_data(self, X: Any, y: Any, x_name: str, y_name: str) -> tuple[Array, Array]:
+    def _evaluation_pass(self, X: Any, y: Any, x_name: str, y_name: str) -> Pass:
         """Check rows and targets against the built model."""
         assert self.model.input_shape is not None
         rows = as_rows(X, x_name, math.prod(self.model.input_shape), self.model.dtype)
         if len(rows) == 0:
             raise ValueError(f"{x_name!r} has no rows")
         outputs = self._outputs(self.model.input_shape)
-        return rows, self._targets(y, y_name, rows, x_name, outputs, self.model.classes_)
+        targets = self._targets(y, y_name, rows, x_name, outputs, self.model.classes_)
+        return Pass(rows, targets, EVALUATION_BATCH, self.loss.task)
 
     def _key(self) -> tuple[str, int]:
         """Return what plans are compiled for, beside the batch size."""
@@ -512,84 +441,8 @@ class Trainer:
         self._compiled = compile_plans(self.model, self.loss, self.optimizer, self.make_slots(), batch, self._key())
         return self._compiled
 
-    def _finite(self) -> bool:
-        """Return whether every weight, statistic and moment is finite."""
-        return all(np.isfinite(a).all() for a in (*self.model.arrays().values(), *self.slots.values()))
-
-    def _step_arrays(self, rows: Array, targets: Array, value: Array) -> dict[str, Array]:
-        arrays = {"X": rows, "y": targets, "index": np.arange(len(rows), dtype=np.int64), "loss": value}
-        if self.loss.task == "classification":
-            arrays["correct"] = np.empty(1)
-        return arrays
-
-    def _evaluation_arrays(self, rows: Array, targets: Array) -> dict[str, Array]:
-        steps = -(-len(rows) // EVALUATION_BATCH)
-        arrays = {"X": rows, "y": targets, "index": np.arange(len(rows), dtype=np.int64), "loss": np.empty(steps)}
-        if self.loss.task == "classification":
-            arrays["correct"] = np.empty(steps)
-        return arrays
-
-    def _evaluate(
-        self, plan: CpuPlan, arrays: dict[str, Array], progress: Callable[[int], object] | None = None
-    ) -> dict[str, float] | None:
-        """Return loss and accuracy over `_evaluation_arrays`; None if Ctrl-C or ``progress`` ended it early."""
-        n = len(arrays["index"])
-        _, reason = plan.run("evaluate", n, EVALUATION_BATCH, arrays, progress=progress, threads=self.threads)
-        if reason == "interrupted":
-            return None
-        found = {"loss": _mean_over_rows(arrays["loss"], EVALUATION_BATCH, n)}
-        if "correct" in arrays:
-            found["accuracy"] = float(arrays["correct"].sum()) / n
-        return found
-
-    def _row(self, values: Array, correct: Array, batch: int, seen: int, seconds: float) -> Row:
-        row: Row = {"epoch": self.epoch, "loss": _mean_over_rows(values, batch, seen)}
-        if self.optimizer.penalized and self._compiled is not None:
-            row["penalty"] = float(self._compiled.penalties.sum())
-        if self.loss.task == "classification":
-            row["accuracy"] = float(correct.sum()) / max(1, seen)
-        row["learning_rate"] = self.optimizer.learning_rate
-        row["seconds"] = seconds
-        row["samples_per_second"] = seen / max(seconds, 1e-9)
-        return row
-
-    def _guard_stopped(self, rows: Array, compiled: Compiled, stop: str, done: int, value: float) -> None:
-        """Put back the last good weights and say what happened."""
-        compiled.train.restore("train")
-        if rows.dtype.kind == "f":
-            bad = ~np.isfinite(rows.reshape(len(rows), -1))
-            if bad.any():
-                column = int(bad.any(axis=0).argmax())
-                raise ValueError(
-                    f"'X' holds {int(bad.sum())} NaN or infinite values, {int(bad[:, column].sum())} of them in column {column}; "
-                    "fill or remove them first"
-                )
-        what = f"the loss is {value:.4g}"
-        if stop == "limit":
-            what += f", more than three times the first loss {self._first_loss:.4g}"
-        elif math.isfinite(value):
-            what += " and the update behind it made weights NaN or infinite"
-        warnings.warn(
-            f"training stopped at step {done} of epoch {self.epoch + 1}: {what}. The weights are those of the "
-            f"start of the epoch; try a smaller learning_rate than {self.optimizer.learning_rate:g}",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-
 
 def is_whole(value: object) -> bool:
     """Return whether ``value`` is a whole number, which True is not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
-
-def _unbind(plan: CpuPlan, arrays: Mapping[str, Array]) -> None:
-    """Let a plan forget arrays, so that it does not keep a data set alive."""
-    plan.bind(dict.fromkeys(arrays))
-
-
-def _mean_over_rows(values: Array, batch: int, rows: int) -> float:
-    """Return the mean over rows of per-batch means, the last batch being smaller."""
-    if len(values) == 0:
-        return math.nan
-    tail = rows - (len(values) - 1) * batch
-    return float((values[:-1].sum() * batch + values[-1] * tail) / rows)
