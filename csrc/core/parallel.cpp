@@ -13,8 +13,8 @@ namespace {
 // A thread without work spins about this many pauses (some 50 us) before it sleeps.
 constexpr int kSpins = 2000;
 
-// A piece that keeps the leader waiting longer than this and twice the time of its own pieces sits on a core that something else
-// holds.
+// A piece that keeps the leader waiting longer than this and twice the time of its own pieces sits on a core that
+// something else holds.
 constexpr std::int64_t kStuckNs = 100'000;
 constexpr std::int64_t kAloneNs = 50'000'000, kAloneMostNs = 1'600'000'000;
 
@@ -37,8 +37,8 @@ std::int64_t now_ns() {
       .count();
 }
 
-// While now_ns() < g_alone_until no work is shared: the cores are busy with something else. Kept for the whole process, since a
-// run may be shorter than the disturbance.
+// While now_ns() < g_alone_until no work is shared: the cores are busy with something else. Kept for the whole process,
+// since a run may be shorter than the disturbance.
 std::atomic<std::int64_t> g_alone_until{0};
 std::atomic<std::int64_t> g_alone_for{0};
 std::atomic<bool> g_adaptive{true};
@@ -98,8 +98,8 @@ void Team::run(std::int64_t extent, std::int64_t grain, RangeBody body, void* co
   if (done_.load(std::memory_order_acquire) < pieces) wait_done(own > 0 ? (now_ns() - start) / own : 0);
 }
 
-// Waits for pieces in other hands, a piece of one's own having taken piece_ns. When they are stuck, no more work is shared for a
-// while, longer each time it happens again.
+// Waits for pieces in other hands, a piece of one's own having taken piece_ns. When they are stuck, no more work is
+// shared for a while, longer each time it happens again.
 void Team::wait_done(std::int64_t piece_ns) {
   const std::int64_t pieces = pieces_.load(std::memory_order_relaxed);
   const std::int64_t since = now_ns();

@@ -12,7 +12,8 @@ int num_threads();            // as set, else OpenMP's default (OMP_NUM_THREADS,
 void set_num_threads(int n);  // n >= 1; 0 returns to OpenMP's default
 std::string openmp_runtime();
 
-// Whether a team may shrink to its leader while the cores are busy with something else; off in tests that must see threads.
+// Whether a team may shrink to its leader while the cores are busy with something else; off in tests that must see
+// threads.
 void set_adaptive_threads(bool on);
 
 // Does [begin, end) of a phase on one thread; must give the same bits however the range is cut.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <tuple>
 
 #include "ops/dispatch.hpp"
 #include "ops/shapes.hpp"
@@ -58,12 +59,18 @@ StepList& Plan::list(const std::string& name) {
   throw std::invalid_argument("plan: no step list is named '" + name + "'");
 }
 
+DType Plan::dtype(int id) const {
+  const Value& value = values_[static_cast<std::size_t>(id)];
+  if (value.dtype == "any") return value.bound_dtype;
+  if (value.dtype == "f64") return DType::f64;
+  if (value.dtype == "i64") return DType::i64;
+  return value.dtype == "u8" ? DType::u8 : options_.float_type;
+}
+
 View Plan::view(int id, std::int64_t rows) const {
   const Value& value = values_[static_cast<std::size_t>(id)];
   View view;
-  ArgSchema as;
-  as.dtype = value.dtype;
-  view.dtype = value.dtype == "any" ? value.bound_dtype : arg_dtype(as, options_.float_type);
+  view.dtype = dtype(id);
   view.ndim = static_cast<std::int32_t>(value.dims.size());
   for (std::size_t d = 0; d < value.dims.size(); ++d) {
     const std::int64_t dim = value.dims[d];
@@ -158,7 +165,9 @@ void Plan::place(StepList& list) const {
     }
   }
 
-  std::stable_sort(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) { return a.bytes > b.bytes; });
+  std::sort(blocks.begin(), blocks.end(), [](const Block& a, const Block& b) {
+    return std::tie(b.bytes, a.first, a.values.front()) < std::tie(a.bytes, b.first, b.values.front());
+  });
   list.offset.assign(static_cast<std::size_t>(count), -1);
   std::vector<std::pair<std::int64_t, const Block*>> placed;  // offset, block
   for (const Block& block : blocks) {
@@ -206,10 +215,13 @@ void Plan::bind(int id, void* data, DType dtype, std::int64_t rows, std::int64_t
 }
 
 void Plan::prepare(const StepList& list, Prepared& prepared, std::int64_t rows) const {
-  if (prepared.rows == rows && prepared.version == version_) return;
+  if (is_prepared(prepared, rows)) return;
   prepared.calls.resize(list.steps.size());
   prepared.rows = rows;
   prepared.version = version_;
+  prepared.shared_bytes = prepared.local_bytes = 0;
+  prepared.cost = 0;
+  prepared.widest = -1;
   char* base = scratch_.data();
   for (std::size_t s = 0; s < list.steps.size(); ++s) {
     const Step& step = list.steps[s];
@@ -230,6 +242,13 @@ void Plan::prepare(const StepList& list, Prepared& prepared, std::int64_t rows) 
     fill(step.outputs, call.out);
     std::copy(step.attrs.begin(), step.attrs.end(), call.attr);
     kernel(step.op, options_.float_type).prepare(call);
+    prepared.shared_bytes = std::max(prepared.shared_bytes, call.scratch_bytes);
+    prepared.local_bytes = std::max(prepared.local_bytes, align_up(call.local_bytes));
+    for (int p = 0; p < call.phases; ++p) {
+      const Phase& phase = call.phase[p];
+      prepared.cost += phase.cost;
+      if (phase.extent > phase.grain) prepared.widest = std::max(prepared.widest, phase.cost);
+    }
   }
 }
 

@@ -61,8 +61,8 @@ struct StepList {
   std::vector<Step> steps;
   std::vector<std::int64_t> offset;  // per value: byte offset in the arena, -1 if not a scratch value of this list
   std::int64_t scratch_bytes = 0;
-  std::vector<PointerSlot> slots;  // external arguments
-  Prepared full, tail;             // batch-size calls, and those of the last, smaller batch
+  std::vector<PointerSlot> slots;     // external arguments
+  Prepared full, tail;                // batch-size calls, and those of the last, smaller batch
   std::int64_t checked_version = -1;  // bindings that were found not to overlap
 };
 

@@ -5,8 +5,8 @@
 
 namespace pfn {
 
-// Work below this many nanoseconds on one core is not shared. At 0, for tests, every shape goes to the threads, however busy the
-// cores are.
+// Work below this many nanoseconds on one core is not shared. At 0, for tests, every shape goes to the threads, however
+// busy the cores are.
 double parallel_cost();
 void set_parallel_cost(double ns);
 

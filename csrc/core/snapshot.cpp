@@ -49,7 +49,8 @@ void save_state(Plan& plan, const StepList& list) {
 
 void restore_state(Plan& plan, const StepList& list) {
   const std::vector<const Value*> state = state_of(plan, list);
-  if (plan.snapshot_of != &list) throw std::runtime_error("plan: no snapshot of '" + list.name + "' was taken to restore");
+  if (plan.snapshot_of != &list)
+    throw std::runtime_error("plan: no snapshot of '" + list.name + "' was taken to restore");
   const char* at = plan.snapshot.data();
   for (const Value* value : state) {
     std::memcpy(value->data, at, static_cast<std::size_t>(bytes_of(*value)));

@@ -1,4 +1,5 @@
-// Copies of the state of a step list: what it updates in place, that is its external outputs that do not move from step to step.
+// Copies of the state of a step list: what it updates in place, that is its external outputs that do not move from step
+// to step.
 #pragma once
 #include "core/plan.hpp"
 

@@ -157,9 +157,7 @@ class Loop:
         trainer.epoch += 1
         row = self._row(done, min(done * data.batch, rows), seconds)
         if self.validation is not None:
-            found = self.validation.evaluate(
-                self.compiled.evaluate, trainer.threads, lambda _: interrupts.pressed
-            )
+            found = self.validation.evaluate(self.compiled.evaluate, trainer.threads, lambda _: interrupts.pressed)
             row.update({f"val_{k}": v for k, v in (found or {}).items()})
         trainer.history.rows.append(row)
         self.progress.epoch(row)

@@ -445,4 +445,3 @@ class Trainer:
 def is_whole(value: object) -> bool:
     """Return whether ``value`` is a whole number, which True is not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
