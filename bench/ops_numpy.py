@@ -119,6 +119,8 @@ LIBRARY = {
     "sigmoid_backward": lambda s: (s.dy * s.y * (1 - s.y),),
     "tanh_forward": lambda s: (np.tanh(s.x, out=s.out),),
     "tanh_backward": lambda s: (s.dy * (1 - s.y * s.y),),
+    "exp_forward": lambda s: (np.exp(s.x, out=s.out),),
+    "exp_backward": lambda s: (np.multiply(s.dy, s.y, out=s.out),),
     "batch_norm_forward": _bn_forward,
     "batch_norm_predict": _bn_predict,
     "batch_norm_backward": _bn_backward,

@@ -93,6 +93,8 @@ LIBRARY = {
     "sigmoid_backward": lambda s: (aten.sigmoid_backward.grad_input(s.dy, s.y, grad_input=s.out),),
     "tanh_forward": lambda s: (torch.tanh(s.x, out=s.out),),
     "tanh_backward": lambda s: (aten.tanh_backward.grad_input(s.dy, s.y, grad_input=s.out),),
+    "exp_forward": lambda s: (torch.exp(s.x, out=s.out),),
+    "exp_backward": lambda s: (torch.mul(s.dy, s.y, out=s.out),),
     "batch_norm_forward": _bn_forward,
     "batch_norm_predict": lambda s: (
         F.batch_norm(s.x, s.running_mean, s.running_var, s.gamma, s.beta, False, 0.0, s.eps),

@@ -6,10 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from pyfastnn.bench import gemm, tasks
+from pyfastnn.bench import gemm, search, tasks
 from pyfastnn.bench.timing import Case, Subject
 
-VARIANTS = {"gemm": ("",), "step": ("",), "op": ("",)}
+VARIANTS = {"gemm": ("",), "step": ("",), "op": ("",), "search": ("", "side by side")}
+
+
+def version() -> str:
+    """Return NumPy's version and its BLAS."""
+    blas: Any = np.show_config(mode="dicts")
+    blas = blas["Build Dependencies"]["blas"]
+    return f"{np.__version__} ({blas['name']} {blas['version']})"
+
 
 CHUNK = 16384
 """Numbers an update goes through at a time, so that its passes stay in the cache."""
@@ -21,6 +29,8 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
         return Product(case)
     if bench == "step":
         return Net(tasks.get(case["task"]))
+    if bench == "search":
+        return search.PeerSearch(case, Net, at_once=search.at_once(case, variant))
     from bench.ops_numpy import Op
 
     return Op(case)

@@ -9,10 +9,10 @@ import numpy as np
 import sklearn
 from sklearn.neural_network import MLPClassifier
 
-from pyfastnn.bench import tasks
+from pyfastnn.bench import search, tasks
 from pyfastnn.bench.timing import Case, Subject
 
-VARIANTS = {"gemm": (), "step": ("",), "op": ()}
+VARIANTS = {"gemm": (), "step": ("",), "op": (), "search": ("", "side by side")}
 
 
 def version() -> str:
@@ -28,6 +28,8 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
     NotImplementedError
         If scikit-learn has no such layer.
     """
+    if bench == "search":
+        return search.PeerSearch(case, Net, at_once=search.at_once(case, variant))
     task = tasks.get(case["task"])
     if any(layer[0] == "batch_norm" for layer in task.layers):
         raise NotImplementedError("scikit-learn has no batch norm")

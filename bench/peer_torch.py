@@ -1,23 +1,35 @@
-"""PyTorch as it is written well: tensors made before, gather into a given tensor, eager, the optimizer plain or fused."""
+"""PyTorch as it is written well: tensors made before, gather into a given tensor, the optimizer plain or fused, eager or compiled.
+
+"compile" compiles the loss and the optimizer's step as they come; "graph" compiles the whole step, with functional gradients and the
+update written out, as one graph.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pyfastnn.bench import gemm, tasks
+from pyfastnn.bench import gemm, search, tasks
 from pyfastnn.bench.timing import Case, Subject
 
-VARIANTS = {"gemm": ("",), "step": ("", "fused"), "op": ("",)}
+VARIANTS = {
+    "gemm": ("",),
+    "step": ("", "fused", "compile", "graph"),
+    "op": ("",),
+    "search": ("fused", "fused side by side"),
+}
 
 
 def set_threads(threads: int) -> None:
     """Fix the number of threads of an operation."""
     torch.set_num_threads(threads)
     torch.set_num_interop_threads(1)
+    # Every task compiles the same lines of Python anew.
+    torch._dynamo.config.recompile_limit = 64
 
 
 def version() -> str:
@@ -30,7 +42,14 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
     if bench == "gemm":
         return Product(case)
     if bench == "step":
-        return Net(tasks.get(case["task"]), fused=variant == "fused")
+        task = tasks.get(case["task"])
+        if variant == "graph":
+            from bench.torch_graph import Net as WholeGraph
+
+            return WholeGraph(task)
+        return Net(task, fused=variant == "fused", compiled=variant == "compile")
+    if bench == "search":
+        return search.PeerSearch(case, partial(Net, fused=True), at_once=search.at_once(case, variant))
     from bench.ops_torch import Op
 
     return Op(case)
@@ -63,8 +82,9 @@ class Product(Subject):
 class Net(Subject):
     """A training task."""
 
-    def __init__(self, task: tasks.Task, fused: bool) -> None:
-        self.task = task
+    def __init__(self, task: tasks.Task, fused: bool, compiled: bool = False) -> None:
+        self.task, self.compiled = task, compiled
+        self.update: Any = None
         X, y, order = tasks.data(task)
         self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
         self.batches = list(torch.from_numpy(order).split(task.batch))
@@ -83,6 +103,9 @@ class Net(Subject):
             modules.append(module)
         self.model = nn.Sequential(*modules)
         self.fused = fused
+        self.loss: Any = self._loss
+        if compiled:
+            self.loss = torch.compile(self._loss)
         self.x = torch.empty((task.batch, task.features))
         self.labels = torch.empty(task.batch, dtype=torch.int64)
         self.reset()
@@ -93,6 +116,12 @@ class Net(Subject):
             for name, value in self.first.items():
                 tensor = torch.from_numpy(value)
                 self.targets[name].copy_(tensor.t() if name.endswith(".w") else tensor)
+        if self.compiled and self.update is not None:
+            # A new optimizer would be compiled anew; with all its tensors zero, the old one is at its start.
+            for state in self.optimizer.state.values():
+                for tensor in state.values():
+                    tensor.zero_()
+            return
         task, how = self.task, {"fused": True} if self.fused else {}
         groups: Any = list(self.model.parameters())
         if task.weight_decay:
@@ -104,6 +133,9 @@ class Net(Subject):
         else:
             momentum = 0.9 if task.optimizer == "momentum" else 0.0
             self.optimizer = torch.optim.SGD(groups, task.learning_rate, momentum=momentum, **how)
+        self.update = self.optimizer.step
+        if self.compiled:
+            self.update = torch.compile(self.optimizer.step)
 
     def check(self) -> dict[str, Any]:
         """Train some steps and return their losses."""
@@ -119,8 +151,11 @@ class Net(Subject):
     def _step(self, index: torch.Tensor) -> torch.Tensor:
         torch.index_select(self.X, 0, index, out=self.x)
         torch.index_select(self.y, 0, index, out=self.labels)
-        loss = F.cross_entropy(self.model(self.x), self.labels)
+        loss: torch.Tensor = self.loss(self.x, self.labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimizer.step()
+        self.update()
         return loss.detach()
+
+    def _loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(self.model(x), labels)

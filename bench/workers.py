@@ -16,10 +16,21 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+ISA_VARIABLES = {
+    "avx2": {
+        "PYFASTNN_ISA": "avx2",
+        "OPENBLAS_CORETYPE": "Haswell",
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    }
+}
 MODULES = {
     "ours": "pyfastnn.bench",
     "numpy": "bench.peer_numpy",
     "torch": "bench.peer_torch",
+    "jax": "bench.peer_jax",
     "sklearn": "bench.peer_sklearn",
 }
 
@@ -33,11 +44,14 @@ class Worker:
         A key of `MODULES`, or the name of a module with ``subject(bench, case, variant)`` and ``VARIANTS``.
     threads : int
         Threads it may use.
+    isa : str, optional
+        Instruction set all libraries are held to: ``"avx2"``.
     """
 
-    def __init__(self, library: str, threads: int) -> None:
+    def __init__(self, library: str, threads: int, isa: str | None = None) -> None:
         self.library, self.threads = library, threads
         environment = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(threads))
+        environment |= ISA_VARIABLES[isa] if isa is not None else {}
         path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment["PYTHONPATH"] = os.pathsep.join(path)
         self.process = subprocess.Popen(
@@ -133,7 +147,8 @@ def serve(module_name: str, threads: int) -> None:
     for line in sys.stdin:
         question = json.loads(line)
         try:
-            runner = runners.setdefault(question["variant"], LocalRunner(module, question["variant"]))
+            variant = question.get("variant", "")
+            runner = runners.setdefault(variant, LocalRunner(module, variant))
             if question["do"] == "prepare":
                 if current != (question["bench"], question["case"]):
                     for old in runners.values():
@@ -143,6 +158,10 @@ def serve(module_name: str, threads: int) -> None:
                     answer(value=runner.prepare(question["bench"], question["case"]))
                 except NotImplementedError:
                     answer(value=None)
+            elif question["do"] == "machine":
+                from pyfastnn.bench import machine, peaks
+
+                answer(value={"machine": machine.describe() | machine.rates(), "peaks": peaks.measure(threads)})
             elif question["do"] == "calls":
                 answer(value=runner.calls_for(question["seconds"]))
             else:

@@ -13,20 +13,24 @@ if TYPE_CHECKING:
     from pyfastnn._core import __version__, num_threads, set_num_threads
     from pyfastnn.io.model_file import load
     from pyfastnn.train.history import History
+    from pyfastnn.train.many import TrainManyError, train_many
     from pyfastnn.train.trainer import Trainer
 
 _MODULES = ("data", "functional", "nn", "optim")
 _HOME = {
     "History": "pyfastnn.train.history",
+    "TrainManyError": "pyfastnn.train.many",
     "Trainer": "pyfastnn.train.trainer",
     "__version__": "pyfastnn._core",
     "load": "pyfastnn.io.model_file",
     "num_threads": "pyfastnn._core",
     "set_num_threads": "pyfastnn._core",
+    "train_many": "pyfastnn.train.many",
 }
 
 __all__ = [
     "History",
+    "TrainManyError",
     "Trainer",
     "__version__",
     "data",
@@ -36,6 +40,7 @@ __all__ = [
     "num_threads",
     "optim",
     "set_num_threads",
+    "train_many",
 ]
 
 

@@ -44,6 +44,28 @@ def as_rows(X: Any, name: str, features: int | None, dtype: np.dtype[Any]) -> Ar
     return np.ascontiguousarray(rows)
 
 
+def as_row_numbers(rows: Any, name: str, count: int) -> NDArray[np.int64]:
+    """Return the numbers of some of ``count`` rows as a fresh int64 array.
+
+    Raises
+    ------
+    TypeError
+        If they are no whole numbers.
+    ValueError
+        If there are none, the shape is not (n,), or one is negative or too large.
+    """
+    numbers = np.asarray(rows)
+    if numbers.dtype.kind not in "iu":
+        hint = f"; write numpy.flatnonzero({name})" if numbers.dtype.kind == "b" else ""
+        raise TypeError(f"{name!r} has dtype {numbers.dtype}, expected whole numbers of rows{hint}")
+    if numbers.ndim != 1 or numbers.size == 0:
+        raise ValueError(f"{name!r} has shape {numbers.shape}, expected (n,) with n of 1 or more")
+    low, high = int(numbers.min()), int(numbers.max())
+    if low < 0 or high >= count:
+        raise ValueError(f"{name!r} holds {low if low < 0 else high}, expected row numbers from 0 to {count - 1}")
+    return numbers.astype(np.int64)
+
+
 def check_length(y: Array, rows: Array, y_name: str, x_name: str) -> None:
     """Raise ValueError unless there is one target per row."""
     if y.ndim == 0 or len(y) != len(rows):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
-__all__ = ["nearest", "unknown"]
+__all__ = ["helpful_keywords", "nearest", "unknown"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -58,3 +63,37 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     best = nearest(name, names) if isinstance(name, str) else None
     hint = f", did you mean {best!r}?" if best is not None else ";"
     return f"unknown {kind} {name!r}{hint} known: {', '.join(names)}"
+
+
+def helpful_keywords(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function or constructor answer an unknown keyword with the nearest known one.
+
+    Parameters
+    ----------
+    function : callable
+        Its signature says which keywords are known. Nothing is looked up unless a call fails.
+
+    Returns
+    -------
+    callable
+        The same function, whose TypeError for an unknown keyword names the nearest one.
+    """
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except TypeError:
+            import inspect
+
+            known = inspect.signature(function).parameters
+            if any(p.kind is p.VAR_KEYWORD for p in known.values()):
+                raise
+            strange = [k for k in kwargs if k not in known]
+            if not strange:
+                raise
+            names = [k for k, p in known.items() if k != "self" and p.kind is not p.VAR_POSITIONAL]
+            owner = function.__qualname__.removesuffix(".__init__")
+            raise TypeError(f"{owner}: {unknown('keyword', strange[0], names)}") from None
+
+    return called

@@ -12,7 +12,7 @@ from pyfastnn.testing import DTYPES, assert_same_bits, rng_of
 SIZES = (
     (7, 3, 1), (13, 64, 10), (33, 784, 10), (29, 500, 50), (25, 129, 16), (17, 130, 17),
     (9, 77, 33), (31, 1024, 64), (10, 1025, 65), (200, 1100, 37), (193, 1030, 1031),
-    (50, 3072, 50), (300, 65, 257),
+    (50, 3072, 50), (300, 65, 257), (40, 300, 600),
 )  # fmt: skip
 
 
@@ -20,20 +20,22 @@ def check_rows(sizes: tuple[int, int, int], dtype: str) -> None:
     n, i, o = sizes
     rng = rng_of("rows", dtype, *sizes)
     x, w, b, dy = (rng.standard_normal(s).astype(dtype) for s in ((n, i), (i, o), (o,), (n, o)))
-    y = _core.call("linear_forward", (x, w, b))[0]
-    plain = _core.call("linear_forward", (x, w, None))[0]
-    dx = _core.call("linear_dx", (dy, w))[0]
-    rows = range(n) if n <= 20 else [*range(0, n, max(7, n // 8)), n - 1]
-    for row in rows:
-        one = slice(row, row + 1)
-        what = f"n{n}_i{i}_o{o} {dtype} row {row}"
-        assert_same_bits(_core.call("linear_forward", (x[one], w, b))[0], y[one], f"y {what}")
-        assert_same_bits(_core.call("linear_forward", (x[one], w, None))[0], plain[one], f"no bias {what}")
-        assert_same_bits(_core.call("linear_dx", (dy[one], w))[0], dx[one], f"dx {what}")
-    for first, last in ((0, 2), (1, 6), (n // 3, n // 3 + 5), (n // 2, n)):
-        part, what = slice(first, last), f"n{n}_i{i}_o{o} {dtype} rows {first}:{last}"
-        assert_same_bits(_core.call("linear_forward", (x[part], w, b))[0], y[part], f"y {what}")
-        assert_same_bits(_core.call("linear_dx", (dy[part], w))[0], dx[part], f"dx {what}")
+    for form in ("", "_bf16"):
+        forward, backward = f"linear_forward{form}", f"linear_dx{form}"
+        y = _core.call(forward, (x, w, b))[0]
+        plain = _core.call(forward, (x, w, None))[0]
+        dx = _core.call(backward, (dy, w))[0]
+        rows = range(n) if n <= 20 else [*range(0, n, max(7, n // 8)), n - 1]
+        for row in rows:
+            one = slice(row, row + 1)
+            what = f"n{n}_i{i}_o{o} {dtype} row {row}"
+            assert_same_bits(_core.call(forward, (x[one], w, b))[0], y[one], f"{forward} {what}")
+            assert_same_bits(_core.call(forward, (x[one], w, None))[0], plain[one], f"{forward} no bias {what}")
+            assert_same_bits(_core.call(backward, (dy[one], w))[0], dx[one], f"{backward} {what}")
+        for first, last in ((0, 2), (1, 6), (n // 3, n // 3 + 5), (n // 2, n)):
+            part, what = slice(first, last), f"n{n}_i{i}_o{o} {dtype} rows {first}:{last}"
+            assert_same_bits(_core.call(forward, (x[part], w, b))[0], y[part], f"{forward} {what}")
+            assert_same_bits(_core.call(backward, (dy[part], w))[0], dx[part], f"{backward} {what}")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -56,6 +58,7 @@ def test_prediction_layers_work_row_by_row(dtype):
             "leaky_relu_forward",
             "elu_forward",
             "sigmoid_forward",
+            "exp_forward",
             "tanh_forward",
         )
     }

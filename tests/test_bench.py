@@ -187,7 +187,8 @@ def test_the_numpy_ops_are_right_and_start_anew(name, peers):
 
 def test_every_op_has_a_numpy_peer(peers):
     library = importlib.import_module("bench.ops_numpy").LIBRARY
-    assert set(library) == set(op.op_table())
+    # NumPy has no bfloat16.
+    assert set(library) == {name for name in op.op_table() if not name.endswith("_bf16")}
 
 
 def test_workers_race_in_processes_of_their_own(peers, tmp_path):
@@ -227,7 +228,7 @@ def test_a_worker_that_fails_says_why(peers):
 
 
 def test_breakdown_names_every_step_of_the_plan():
-    text = breakdown(tasks.get("T5"), seconds=0.01)
+    text = str(breakdown(tasks.get("T5"), seconds=0.01))
     for wanted in ("gather_rows -> x", "linear_dw -> d(linear_1).dw", "adam_step -> linear_2.b", "sum"):
         assert wanted in text
 

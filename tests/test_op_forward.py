@@ -74,7 +74,7 @@ def test_odd_activations_keep_the_sign_of_zero(op, dtype):
     assert (np.signbit(y) == ([False, True] * 11)).all()
 
 
-ULP_LIMITS = {"sigmoid_forward": 3, "tanh_forward": 2, "elu_forward": 2}
+ULP_LIMITS = {"sigmoid_forward": 3, "tanh_forward": 2, "elu_forward": 2, "exp_forward": 1}
 
 
 @pytest.mark.parametrize("op", ULP_LIMITS)

@@ -158,6 +158,20 @@ def print_table(name: str, values: Any) -> None:
     print(f"{name}: " + ", ".join(f"{v:.9g}" for v in np.roll(values, 16)))
 
 
+def print_sigmoid_table() -> None:
+    """Print the float c in [0.93, 0.975) whose products with 2^(k/16) are nearest to floats, and these products."""
+    first, last = (int(np.float32(v).view(np.uint32)) for v in (0.93, 0.975))
+    factors = np.arange(first, last, dtype=np.uint32).view(np.float32).astype(np.longdouble)
+    powers = np.longdouble(2) ** (np.arange(16, dtype=np.longdouble) / 16)
+    worst = np.zeros(len(factors), np.longdouble)
+    for power in powers:
+        exact = factors * power
+        worst = np.maximum(worst, np.abs(exact.astype(np.float32) / exact - 1))
+    best = int(worst.argmin())
+    table = (factors[best] * powers).astype(np.float32)
+    print(f"kSigmoidTable, within {float(worst[best]) * 2**24:.2g} * 2^-24: " + ", ".join(f"{v:.9g}" for v in table))
+
+
 def main() -> None:
     """Print everything."""
     fit_polynomials()
@@ -171,6 +185,7 @@ def main() -> None:
     print("kExpTable: " + ", ".join(f"{v:.9g}" for v in high))
     low = [float(p - mpmath.mpf(float(v))) for p, v in zip(powers, high, strict=True)]
     print("kExpTableLow: " + ", ".join(f"{v:.9g}" for v in low))
+    print_sigmoid_table()
 
 
 if __name__ == "__main__":

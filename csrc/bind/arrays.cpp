@@ -1,7 +1,6 @@
 #include "bind/arrays.hpp"
 
 #include <stdexcept>
-#include <vector>
 
 #include "ops/shapes.hpp"
 
@@ -25,7 +24,44 @@ static bool dtype_of(const py::dtype& dtype, DType& out) {
   }
 }
 
+// The usual case without a reference taken or a string made; what it turns down is looked at again for its fault.
+static bool plain_view(py::handle object, bool write, View& view) {
+  using py::detail::npy_api;
+  if (!npy_api::get().PyArray_Check_(object.ptr())) return false;
+  const auto* const array = py::detail::array_proxy(object.ptr());
+  const auto* const dtype = py::detail::array_descriptor_proxy(array->descr);
+  const int wanted =
+      npy_api::NPY_ARRAY_C_CONTIGUOUS_ | npy_api::NPY_ARRAY_ALIGNED_ | (write ? npy_api::NPY_ARRAY_WRITEABLE_ : 0);
+  if ((array->flags & wanted) != wanted || array->nd > kMaxDims || dtype->byteorder == '>') return false;
+  if (dtype->type_num == npy_api::NPY_FLOAT_)
+    view.dtype = DType::f32;
+  else if (dtype->type_num == npy_api::NPY_DOUBLE_)
+    view.dtype = DType::f64;
+  else if (dtype->type_num == npy_api::NPY_UBYTE_)
+    view.dtype = DType::u8;
+  else if (dtype->type_num == npy_api::NPY_LONG_ && sizeof(long) == 8)
+    view.dtype = DType::i64;
+  else
+    return false;
+  view.ndim = array->nd;
+  for (int d = 0; d < array->nd; ++d) view.shape[d] = array->dimensions[d];
+  view.data = array->data;
+  return true;
+}
+
+bool readable_rows(py::handle object, View& view) {
+  return plain_view(object, false, view) && view.dtype != DType::i64 && view.ndim >= 2;
+}
+
+bool readable_labels(py::handle object, View& view) {
+  return plain_view(object, false, view) && view.dtype == DType::i64 && view.ndim == 1;
+}
+
+bool is_plain_array(py::handle object) { return Py_TYPE(object.ptr()) == py::detail::npy_api::get().PyArray_Type_; }
+
 View array_view(const std::string& who, const std::string& name, py::handle object, bool write) {
+  View plain;
+  if (plain_view(object, write, plain)) return plain;
   if (!py::isinstance<py::array>(object))
     throw py::type_error(who + ": '" + name + "' is a " +
                          std::string(py::str(py::type::handle_of(object).attr("__name__"))) +
@@ -57,17 +93,19 @@ View array_view(const std::string& who, const std::string& name, py::handle obje
 }
 
 py::array new_array(const View& view) {
-  const std::vector<py::ssize_t> shape(view.shape, view.shape + view.ndim);
-  switch (view.dtype) {
-    case DType::f32:
-      return py::array_t<float>(shape);
-    case DType::f64:
-      return py::array_t<double>(shape);
-    case DType::u8:
-      return py::array_t<std::uint8_t>(shape);
-    default:
-      return py::array_t<std::int64_t>(shape);
-  }
+  using py::detail::npy_api;
+  const auto& api = npy_api::get();
+  int type = npy_api::NPY_INT64_;
+  if (view.dtype == DType::f32) type = npy_api::NPY_FLOAT_;
+  if (view.dtype == DType::f64) type = npy_api::NPY_DOUBLE_;
+  if (view.dtype == DType::u8) type = npy_api::NPY_UBYTE_;
+  Py_intptr_t shape[kMaxDims];
+  for (int d = 0; d < view.ndim; ++d) shape[d] = static_cast<Py_intptr_t>(view.shape[d]);
+  PyObject* const descr = api.PyArray_DescrFromType_(type);  // NewFromDescr takes it over
+  PyObject* const array =
+      api.PyArray_NewFromDescr_(api.PyArray_Type_, descr, view.ndim, shape, nullptr, nullptr, 0, nullptr);
+  if (array == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::array>(array);
 }
 
 }  // namespace pfn

@@ -1,10 +1,12 @@
 // One op on plain arrays: the checks of the functional API, and the table as Python sees it.
 #include <algorithm>
 #include <stdexcept>
+#include <string_view>
 #include <unordered_map>
 
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
+#include "bind/fastcall.hpp"
 #include "core/arena.hpp"
 #include "core/parallel.hpp"
 #include "core/run.hpp"
@@ -14,41 +16,47 @@
 namespace pfn {
 namespace {
 
-// Releasing and taking back the GIL costs about as much as this many nanoseconds of work are worth waiting for.
-constexpr double kReleaseCost = 20000.0;
-
-const OpSchema& find_schema(const std::string& name) {
+const OpSchema& find_schema(py::handle name) {
   static const auto* const by_name = [] {
-    auto* map = new std::unordered_map<std::string, const OpSchema*>();
+    auto* map = new std::unordered_map<std::string_view, const OpSchema*>();
     for (const OpSchema& schema : op_schemas()) map->emplace(schema.name, &schema);
     return map;
   }();
-  const auto found = by_name->find(name);
-  return found != by_name->end() ? *found->second : op_schema(name);
+  Py_ssize_t size = 0;
+  const char* const text = PyUnicode_Check(name.ptr()) ? PyUnicode_AsUTF8AndSize(name.ptr(), &size) : nullptr;
+  if (text != nullptr) {
+    const auto found = by_name->find(std::string_view(text, static_cast<std::size_t>(size)));
+    if (found != by_name->end()) return *found->second;
+  }
+  return op_schema(as_text(name.ptr(), "call", "name"));
 }
 
+// `first` is the input that decided the float type, or null.
 void check_dtype(const OpSchema& schema, const ArgSchema& arg, const View& view, DType float_type,
-                 const std::string& because) {
+                 const ArgSchema* first) {
   if (arg.dtype == "any") {
     if (view.dtype == DType::i64)
       throw py::type_error(schema.name + ": '" + arg.name + "' has dtype int64, expected float32, float64 or uint8");
     return;
   }
   const DType expected = arg_dtype(arg, float_type);
-  if (view.dtype != expected)
-    throw py::type_error(schema.name + ": '" + arg.name + "' has dtype " + dtype_name(view.dtype) + ", expected " +
-                         dtype_name(expected) + (arg.dtype == "T" ? because : std::string()));
+  if (view.dtype == expected) return;
+  std::string because;
+  if (first != nullptr && arg.dtype == "T")
+    because = " because '" + first->name + "' has dtype " + dtype_name(float_type);
+  throw py::type_error(schema.name + ": '" + arg.name + "' has dtype " + dtype_name(view.dtype) + ", expected " +
+                       dtype_name(expected) + because);
 }
 
 // The float type of a call: that of its first float array, or the one asked for.
-DType deduce_float(const OpSchema& schema, const OpCall& call, const py::object& dtype, std::string& because) {
+DType deduce_float(const OpSchema& schema, const OpCall& call, py::handle dtype, const ArgSchema*& first) {
   for (std::size_t i = 0; i < schema.inputs.size(); ++i) {
     if (schema.inputs[i].dtype != "T" || call.in[i].ndim < 0) continue;
     const DType type = call.in[i].dtype;
     if (type != DType::f32 && type != DType::f64)
       throw py::type_error(schema.name + ": '" + schema.inputs[i].name + "' has dtype " + dtype_name(type) +
                            ", expected float32 or float64");
-    because = " because '" + schema.inputs[i].name + "' has dtype " + dtype_name(type);
+    first = &schema.inputs[i];
     return type;
   }
   if (dtype.is_none()) return DType::f32;
@@ -91,9 +99,20 @@ double number(const OpSchema& schema, const std::string& name, py::handle value)
   return result;
 }
 
-py::tuple call(const std::string& name, const py::tuple& inputs, const py::object& outputs, const py::tuple& attrs,
-               const py::object& hyper, const py::object& dtype) {
-  const OpSchema& schema = find_schema(name);
+// Borrowed references to the arguments; None where one was left out.
+struct CallArgs {
+  py::handle name, inputs, outputs, attrs, hyper, dtype;
+};
+
+py::tuple tuple_of(py::handle object, const char* what) {
+  if (!PyTuple_Check(object.ptr())) throw py::type_error(std::string("call: '") + what + "' must be a tuple");
+  return py::reinterpret_borrow<py::tuple>(object);
+}
+
+py::tuple call(const CallArgs& args) {
+  const OpSchema& schema = find_schema(args.name);
+  const py::tuple inputs = tuple_of(args.inputs, "inputs");
+  const py::handle outputs = args.outputs, hyper = args.hyper, dtype = args.dtype;
   if (inputs.size() != schema.inputs.size())
     throw py::type_error(schema.name + ": " + std::to_string(inputs.size()) + " inputs, expected " +
                          std::to_string(schema.inputs.size()));
@@ -105,22 +124,25 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::objec
     else
       op.in[i] = array_view(schema.name, schema.inputs[i].name, input, false);
   }
-  std::string because;
-  const DType type = deduce_float(schema, op, dtype, because);
+  const ArgSchema* first = nullptr;
+  const DType type = deduce_float(schema, op, dtype, first);
   for (std::size_t i = 0; i < schema.inputs.size(); ++i)
-    if (op.in[i].ndim >= 0) check_dtype(schema, schema.inputs[i], op.in[i], type, because);
+    if (op.in[i].ndim >= 0) check_dtype(schema, schema.inputs[i], op.in[i], type, first);
   infer_shapes(schema, op, type);
   check_values(schema, op);
 
-  if (attrs.size() > schema.attrs.size())
-    throw py::type_error(schema.name + ": " + std::to_string(attrs.size()) + " attributes, expected at most " +
+  const std::size_t given_attrs = args.attrs.is_none() ? 0 : tuple_of(args.attrs, "attrs").size();
+  if (given_attrs > schema.attrs.size())
+    throw py::type_error(schema.name + ": " + std::to_string(given_attrs) + " attributes, expected at most " +
                          std::to_string(schema.attrs.size()));
   for (std::size_t a = 0; a < schema.attrs.size(); ++a)
-    op.attr[a] = a < attrs.size() ? number(schema, schema.attrs[a].first, attrs[a]) : schema.attrs[a].second;
+    op.attr[a] = a < given_attrs ? number(schema, schema.attrs[a].first,
+                                          PyTuple_GET_ITEM(args.attrs.ptr(), static_cast<Py_ssize_t>(a)))
+                                 : schema.attrs[a].second;
   double row[kHyperFields] = {};
   if (!schema.hyper.empty()) {
     if (hyper.is_none()) throw py::type_error(schema.name + ": 'hyper' is missing");
-    const auto fields = hyper.cast<py::tuple>();
+    const py::tuple fields = tuple_of(hyper, "hyper");
     if (fields.size() != kHyperFields)
       throw py::type_error(schema.name + ": 'hyper' has " + std::to_string(fields.size()) + " fields, expected " +
                            std::to_string(static_cast<int>(kHyperFields)));
@@ -129,16 +151,18 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::objec
     op.hyper = row;
   }
 
-  py::tuple given = outputs.is_none() ? py::tuple() : outputs.cast<py::tuple>();
-  if (!outputs.is_none() && given.size() != schema.outputs.size())
-    throw py::type_error(schema.name + ": " + std::to_string(given.size()) + " outputs, expected " +
+  const py::object given = outputs.is_none() ? py::object() : tuple_of(outputs, "outputs");
+  if (given && static_cast<std::size_t>(PyTuple_GET_SIZE(given.ptr())) != schema.outputs.size())
+    throw py::type_error(schema.name + ": " + std::to_string(PyTuple_GET_SIZE(given.ptr())) + " outputs, expected " +
                          std::to_string(schema.outputs.size()));
   py::tuple result(schema.outputs.size());
   for (std::size_t o = 0; o < schema.outputs.size(); ++o) {
     const ArgSchema& arg = schema.outputs[o];
     py::object array;
-    if (given.size() > 0 && !given[o].is_none()) {
-      array = given[o];
+    const py::handle wanted =
+        given ? py::handle(PyTuple_GET_ITEM(given.ptr(), static_cast<Py_ssize_t>(o))) : py::handle(Py_None);
+    if (!wanted.is_none()) {
+      array = py::reinterpret_borrow<py::object>(wanted);
       if (arg.alias >= 0 && !array.is(inputs[static_cast<std::size_t>(arg.alias)]))
         throw std::invalid_argument(schema.name + ": output '" + arg.name +
                                     "' is updated in place, expected the array given as input '" + arg.name + "'");
@@ -147,7 +171,7 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::objec
     else
       array = new_array(op.out[o]);
     const View view = array_view(schema.name, arg.name, array, true);
-    check_dtype(schema, arg, view, type, because);
+    check_dtype(schema, arg, view, type, first);
     if (view.ndim != op.out[o].ndim || !std::equal(view.shape, view.shape + view.ndim, op.out[o].shape))
       throw std::invalid_argument(schema.name + ": output '" + arg.name + "' has shape " + shape_text(view) +
                                   ", expected " + shape_text(op.out[o]));
@@ -181,10 +205,24 @@ py::tuple call(const std::string& name, const py::tuple& inputs, const py::objec
     // Safe: `inputs` and `result` keep every array alive, and nothing below touches a Python object.
     py::gil_scoped_release release;
     with_team(threads, body, &context);
-  } else {
+  } else if (threads > 1) {
     with_team(threads, body, &context);
+  } else {
+    run_call(op, entry, workspace);
   }
   return result;
+}
+
+PyObject* call_entry(PyObject*, PyObject* const* args, Py_ssize_t given, PyObject* keywords) {
+  static const char* const kNames[] = {"name", "inputs", "outputs", "attrs", "hyper", "dtype"};
+  static const Signature<6> signature("call", kNames, 6, 2);
+  return guarded([&] {
+    PyObject* found[6];
+    signature.parse(args, given, keywords, found);
+    const auto or_none = [](PyObject* object) { return py::handle(object == nullptr ? Py_None : object); };
+    return call(
+        CallArgs{found[0], found[1], or_none(found[2]), or_none(found[3]), or_none(found[4]), or_none(found[5])});
+  });
 }
 
 py::dict describe_arg(const ArgSchema& arg, bool input) {
@@ -222,8 +260,10 @@ py::list describe_ops() {
 }  // namespace
 
 void bind_call(py::module_& m) {
-  m.def("call", &call, py::arg("name"), py::arg("inputs"), py::arg("outputs") = py::none(),
-        py::arg("attrs") = py::tuple(), py::arg("hyper") = py::none(), py::arg("dtype") = py::none());
+  static PyMethodDef entry = {"call", method_pointer(&call_entry), METH_FASTCALL | METH_KEYWORDS,
+                              "call(name, inputs, outputs=None, attrs=(), hyper=None, dtype=None)"};
+  m.attr("call") =
+      py::reinterpret_steal<py::object>(PyCFunction_NewEx(&entry, nullptr, py::str("pyfastnn._core").release().ptr()));
   m.def("op_schemas", &describe_ops);
   m.def("hyper_fields", [] {
     py::list out;

@@ -5,6 +5,8 @@
 
 #include "bind/arrays.hpp"
 #include "bind/bind.hpp"
+#include "bind/fastcall.hpp"
+#include "bind/plan_args.hpp"
 #include "core/executor.hpp"
 #include "core/parallel.hpp"
 #include "core/snapshot.hpp"
@@ -31,7 +33,7 @@ class Entry {
 // Between steps: handles signals, and asks the progress callback; its true answer stops the run.
 class PythonPoll : public Poll {
  public:
-  explicit PythonPoll(const py::object& progress) : progress_(progress) {}
+  explicit PythonPoll(PyObject* progress) : progress_(progress) {}  // null for none
 
   bool keep_going(std::int64_t steps_done) override {
     py::gil_scoped_acquire acquire;
@@ -39,8 +41,8 @@ class PythonPoll : public Poll {
       error_ = true;
       return false;
     }
-    if (!progress_.is_none()) {
-      PyObject* answer = PyObject_CallFunction(progress_.ptr(), "L", static_cast<long long>(steps_done));
+    if (progress_ != nullptr) {
+      PyObject* answer = PyObject_CallFunction(progress_, "L", static_cast<long long>(steps_done));
       if (answer == nullptr) {
         error_ = true;
         return false;
@@ -54,7 +56,7 @@ class PythonPoll : public Poll {
   bool error() const { return error_; }
 
  private:
-  const py::object& progress_;
+  PyObject* progress_;
   bool error_ = false;
 };
 
@@ -64,63 +66,71 @@ class PyPlan {
          bool inplace, bool poison)
       : plan_(make_values(values), make_lists(lists), make_options(max_batch, dtype, reuse, inplace, poison)),
         kept_(plan_.values().size()),
-        written_(plan_.values().size(), false) {
-    for (const StepList& list : plan_.lists())
-      for (const PointerSlot& slot : list.slots)
-        if (slot.output) written_[static_cast<std::size_t>(slot.value)] = true;
-  }
+        written_(written_values(plan_)) {}
 
-  void bind(const std::string& name, const py::object& array) {
+  void bind(py::handle name, py::handle array) {
     Entry entry(plan_);
     bind_one(name, array);
   }
 
-  py::tuple run_list(const std::string& name, std::int64_t rows, std::int64_t batch, const py::dict& arrays,
-                     const py::object& hyper, const py::object& watch, double limit, double limit_factor, bool snapshot,
-                     const py::object& progress, int threads, const py::object& step_ns, const std::string& then) {
+  // Arguments of `run`, borrowed; null where one was left out.
+  enum Argument {
+    kName,
+    kRows,
+    kBatchRows,
+    kArrays,
+    kHyper,
+    kWatch,
+    kLimit,
+    kLimitFactor,
+    kSnapshot,
+    kProgress,
+    kThreads,
+    kStepNs,
+    kThen,
+    kArguments
+  };
+
+  py::tuple run_list(PyObject* (&args)[kArguments]) {
+    for (int i = kHyper; i < kArguments; ++i)
+      if (args[i] == Py_None) args[i] = nullptr;
     Entry entry(plan_);
-    StepList& list = plan_.list(name);
-    for (const auto& item : arrays)
-      bind_one(item.first.cast<std::string>(), py::reinterpret_borrow<py::object>(item.second));
-    RunRequest request = make_request(rows, batch, hyper, threads);
-    if (!watch.is_none()) request.watch = watched(watch.cast<std::string>());
-    request.limit = limit;
-    request.limit_factor = limit_factor;
-    if (!step_ns.is_none()) {
-      const View view = array_view("plan", "step_ns", step_ns, true);
+    StepList& list = plan_.list(as_text(args[kName], "plan", "name"));
+    if (args[kArrays] != nullptr) bind_all(args[kArrays]);
+    const int threads = args[kThreads] == nullptr ? 0 : static_cast<int>(as_whole(args[kThreads], "plan", "threads"));
+    RunRequest request = make_request(as_whole(args[kRows], "plan", "rows"),
+                                      as_whole(args[kBatchRows], "plan", "batch"), args[kHyper], threads);
+    if (args[kWatch] != nullptr) request.watch = watched(as_text(args[kWatch], "plan", "watch"));
+    request.limit =
+        args[kLimit] == nullptr ? std::numeric_limits<double>::infinity() : as_number(args[kLimit], "plan", "limit");
+    if (args[kLimitFactor] != nullptr) request.limit_factor = as_number(args[kLimitFactor], "plan", "limit_factor");
+    if (args[kStepNs] != nullptr) {
+      const View view = array_view("plan", "step_ns", args[kStepNs], true);
       if (view.dtype != DType::i64 || view.size() != static_cast<std::int64_t>(list.steps.size()))
         throw std::invalid_argument("plan: 'step_ns' must hold one int64 for each of the " +
                                     std::to_string(list.steps.size()) + " steps");
       request.step_ns = view.as<std::int64_t>();
     }
-    PythonPoll poll(progress);
-    request.poll = &poll;
+    const bool snapshot = args[kSnapshot] != nullptr && PyObject_IsTrue(args[kSnapshot]) == 1;
+    const std::string then = args[kThen] == nullptr ? std::string() : as_text(args[kThen], "plan", "then");
     StepList* const last = then.empty() ? nullptr : &plan_.list(then);
+    PythonPoll poll(args[kProgress]);
+    request.poll = &poll;
     RunResult result;
-    {
+    if (!snapshot && last == nullptr && expected_cost(plan_, list, request) < kReleaseCost) {
+      result = run(plan_, list, request);
+    } else {
       // Safe: every bound array is kept alive by kept_, which no one changes while `entry` stands.
       py::gil_scoped_release release;
-      if (snapshot) save_state(plan_, list);
-      result = run(plan_, list, request);
-      // The last loss may be fine and its update not: the next snapshot must not keep the damage.
-      if (snapshot && result.reason != StopReason::limit && !state_is_finite(plan_, list))
-        result.reason = StopReason::nonfinite;
-      if (last != nullptr) {
-        RunRequest once;
-        once.rows = once.batch = 1;
-        once.hyper = request.hyper;
-        once.hyper_steps = request.hyper == nullptr ? 0 : 1;
-        once.hyper_groups = request.hyper_groups;
-        once.threads = request.threads;
-        run(plan_, *last, once);
-      }
+      result = run_all(list, request, snapshot, last);
     }
     if (poll.error()) {
       // Ctrl-C is an answer, not an error: the caller learns how many steps stand.
       if (!PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) throw py::error_already_set();
       PyErr_Clear();
     }
-    return py::make_tuple(result.steps, stop_name(result.reason));
+    return py::reinterpret_steal<py::tuple>(
+        Py_BuildValue("(Ls)", static_cast<long long>(result.steps), stop_name(result.reason)));
   }
 
   void restore(const std::string& name) {
@@ -132,9 +142,8 @@ class PyPlan {
                  int threads) {
     Entry entry(plan_);
     StepList& list = plan_.list(name);
-    for (const auto& item : arrays)
-      bind_one(item.first.cast<std::string>(), py::reinterpret_borrow<py::object>(item.second));
-    RunRequest request = make_request(rows, rows, hyper, threads);
+    bind_all(arrays.ptr());
+    RunRequest request = make_request(rows, rows, hyper.is_none() ? nullptr : hyper.ptr(), threads);
     struct Hook : StepHook {
       const Plan& plan;
       const StepList& steps;
@@ -188,62 +197,31 @@ class PyPlan {
   std::int64_t scratch_bytes() { return plan_.scratch().bytes(); }
 
  private:
-  static std::vector<Value> make_values(const py::list& values) {
-    std::vector<Value> out;
-    for (const auto& item : values) {
-      const auto row = item.cast<py::tuple>();  // name, dtype, dims, external, advance
-      Value value;
-      value.name = row[0].cast<std::string>();
-      value.dtype = row[1].cast<std::string>();
-      for (const auto& dim : row[2].cast<py::tuple>()) value.dims.push_back(dim.cast<std::int64_t>());
-      value.external = row[3].cast<bool>();
-      const auto advance = row[4].cast<std::string>();
-      value.advance = advance == "row" ? Advance::row : advance == "step" ? Advance::step : Advance::none;
-      out.push_back(std::move(value));
+  RunResult run_all(StepList& list, const RunRequest& request, bool snapshot, StepList* last) {
+    if (snapshot) save_state(plan_, list);
+    RunResult result = run(plan_, list, request);
+    // The last loss may be fine and its update not: the next snapshot must not keep the damage.
+    if (snapshot && result.reason != StopReason::limit && !state_is_finite(plan_, list))
+      result.reason = StopReason::nonfinite;
+    if (last != nullptr) {
+      RunRequest once;
+      once.rows = once.batch = 1;
+      once.hyper = request.hyper;
+      once.hyper_steps = request.hyper == nullptr ? 0 : 1;
+      once.hyper_groups = request.hyper_groups;
+      once.threads = request.threads;
+      run(plan_, *last, once);
     }
-    return out;
+    return result;
   }
 
-  static std::vector<StepList> make_lists(const py::dict& lists) {
-    std::vector<StepList> out;
-    for (const auto& item : lists) {
-      StepList list;
-      list.name = item.first.cast<std::string>();
-      for (const auto& entry : item.second.cast<py::list>()) {
-        const auto row = entry.cast<py::tuple>();  // op, inputs, outputs, attrs, group
-        Step step;
-        step.op = op_schema(row[0].cast<std::string>()).id;
-        for (const auto& id : row[1].cast<py::tuple>()) step.inputs.push_back(id.cast<int>());
-        for (const auto& id : row[2].cast<py::tuple>()) step.outputs.push_back(id.cast<int>());
-        for (const auto& attr : row[3].cast<py::tuple>()) step.attrs.push_back(attr.cast<double>());
-        step.group = row[4].cast<int>();
-        list.steps.push_back(std::move(step));
-      }
-      out.push_back(std::move(list));
-    }
-    return out;
-  }
-
-  static PlanOptions make_options(std::int64_t max_batch, const std::string& dtype, bool reuse, bool inplace,
-                                  bool poison) {
-    if (dtype != "float32" && dtype != "float64")
-      throw std::invalid_argument("plan: dtype is '" + dtype + "', expected 'float32' or 'float64'");
-    PlanOptions options;
-    options.max_batch = max_batch;
-    options.float_type = dtype == "float64" ? DType::f64 : DType::f32;
-    options.reuse = reuse;
-    options.inplace = inplace;
-    options.poison = poison;
-    return options;
-  }
-
-  RunRequest make_request(std::int64_t rows, std::int64_t batch, const py::object& hyper, int threads) {
+  RunRequest make_request(std::int64_t rows, std::int64_t batch, PyObject* hyper, int threads) {
     RunRequest request;
     request.rows = rows;
     request.batch = batch;
     request.threads = threads > 0 ? threads : num_threads();
     if (rows < 0) throw std::invalid_argument("plan: rows is " + std::to_string(rows) + ", expected 0 or more");
-    if (!hyper.is_none()) {
+    if (hyper != nullptr) {
       const View view = array_view("plan", "hyper", hyper, false);
       if (view.dtype != DType::f64 || view.ndim != 3 || view.shape[2] != kHyperFields)
         throw std::invalid_argument("plan: 'hyper' must be a float64 array of shape (steps, groups, " +
@@ -251,7 +229,7 @@ class PyPlan {
       request.hyper = view.as<const double>();
       request.hyper_steps = view.shape[0];
       request.hyper_groups = view.shape[1];
-      hyper_ = hyper;
+      hyper_ = py::reinterpret_borrow<py::object>(hyper);
     }
     return request;
   }
@@ -265,31 +243,18 @@ class PyPlan {
     return id;
   }
 
+  void bind_all(PyObject* arrays) {
+    if (!PyDict_Check(arrays)) throw py::type_error("plan: 'arrays' must be a dict of arrays by name");
+    PyObject *name = nullptr, *array = nullptr;
+    for (Py_ssize_t at = 0; PyDict_Next(arrays, &at, &name, &array) != 0;) bind_one(name, array);
+  }
+
   // None unbinds: the plan forgets the memory, and a run that needs it says so.
-  void bind_one(const std::string& name, const py::object& array) {
-    const int id = plan_.value_id(name);
+  void bind_one(py::handle name, py::handle array) {
+    const int id = names_.id(plan_, name);
     const auto index = static_cast<std::size_t>(id);
-    Value& value = plan_.value(id);
-    if (!value.external)
-      throw std::invalid_argument("plan: '" + name + "' lives in the plan's own memory and cannot be bound");
-    if (array.is_none()) {
-      plan_.bind(id, nullptr, value.bound_dtype, value.bound_rows, value.bound_items);
-      kept_[index] = py::none();
-      return;
-    }
-    const View view = array_view("plan", name, array, written_[index]);
-    if (value.dtype == "any" ? view.dtype == DType::i64 : view.dtype != plan_.view(id, 1).dtype)
-      throw py::type_error("plan: '" + name + "' has dtype " + dtype_name(view.dtype) + ", expected " +
-                           (value.dtype == "any" ? "float32, float64 or uint8" : dtype_name(plan_.view(id, 1).dtype)));
-    const bool free_rows = !value.dims.empty() && (value.dims[0] < 0 || value.advance == Advance::step);
-    std::int64_t per_row = 1;
-    for (std::size_t d = free_rows ? 1 : 0; d < value.dims.size(); ++d) per_row *= value.dims[d];
-    const std::int64_t rows = free_rows ? (view.ndim > 0 ? view.shape[0] : 0) : 1;
-    if (view.ndim == 0 || view.size() != rows * per_row)
-      throw std::invalid_argument("plan: '" + name + "' has shape " + shape_text(view) + ", expected " +
-                                  std::to_string(per_row) + (free_rows ? " items in each row" : " items"));
-    plan_.bind(id, view.data, view.dtype, rows, view.size());
-    kept_[index] = array;
+    bind_array(plan_, id, array, written_[index]);
+    kept_[index] = py::reinterpret_borrow<py::object>(array);
   }
 
   py::list ids_to_names(const std::vector<int>& ids) {
@@ -304,29 +269,41 @@ class PyPlan {
   }
 
   Plan plan_;
+  NameCache names_;
   std::vector<py::object> kept_;
   std::vector<bool> written_;
   py::object hyper_;
 };
 
+PyObject* run_entry(PyObject* self, PyObject* const* args, Py_ssize_t given, PyObject* keywords) {
+  static const char* const kNames[] = {"name",         "rows",     "batch",    "arrays",  "hyper",   "watch", "limit",
+                                       "limit_factor", "snapshot", "progress", "threads", "step_ns", "then"};
+  static const Signature<PyPlan::kArguments> signature("run", kNames, 4, 3);
+  return guarded([&] {
+    PyObject* found[PyPlan::kArguments];
+    signature.parse(args, given, keywords, found);
+    return py::handle(self).cast<PyPlan&>().run_list(found);
+  });
+}
+
 }  // namespace
 
 void bind_plan(py::module_& m) {
-  py::class_<PyPlan>(m, "Plan")
-      .def(py::init<const py::list&, const py::dict&, std::int64_t, const std::string&, bool, bool, bool>(),
+  py::class_<PyPlan> plan(m, "Plan");
+  plan.def(py::init<const py::list&, const py::dict&, std::int64_t, const std::string&, bool, bool, bool>(),
            py::arg("values"), py::arg("lists"), py::kw_only(), py::arg("max_batch"), py::arg("dtype") = "float32",
            py::arg("reuse") = true, py::arg("inplace") = true, py::arg("poison") = false)
       .def("bind", &PyPlan::bind, py::arg("name"), py::arg("array"))
-      .def("run", &PyPlan::run_list, py::arg("name"), py::arg("rows"), py::arg("batch"), py::arg("arrays") = py::dict(),
-           py::kw_only(), py::arg("hyper") = py::none(), py::arg("watch") = py::none(),
-           py::arg("limit") = std::numeric_limits<double>::infinity(), py::arg("limit_factor") = 0.0,
-           py::arg("snapshot") = false, py::arg("progress") = py::none(), py::arg("threads") = 0,
-           py::arg("step_ns") = py::none(), py::arg("then") = "")
       .def("restore", &PyPlan::restore, py::arg("name"))
       .def("trace", &PyPlan::trace, py::arg("name"), py::arg("rows"), py::arg("arrays") = py::dict(), py::kw_only(),
            py::arg("hyper") = py::none(), py::arg("threads") = 0)
       .def("layout", &PyPlan::layout, py::arg("name"))
       .def_property_readonly("scratch_bytes", &PyPlan::scratch_bytes);
+  static PyMethodDef run = {"run", method_pointer(&run_entry), METH_FASTCALL | METH_KEYWORDS,
+                            "run(name, rows, batch, arrays={}, *, hyper=None, watch=None, limit=inf, limit_factor=0, "
+                            "snapshot=False, progress=None, threads=0, step_ns=None, then='')"};
+  plan.attr("run") =
+      py::reinterpret_steal<py::object>(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(plan.ptr()), &run));
 }
 
 }  // namespace pfn

@@ -43,6 +43,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("__version__") = PFN_VERSION;
   m.def("active_isa", [] { return isa_name(active_isa()); });
   m.def("detected_isa", [] { return isa_name(detected_isa()); });
+  m.def("multiplies_bf16", &multiplies_bf16);
   m.def("compiled_isas", [] {
     py::list out;
     for (Isa isa : compiled_isas()) out.append(isa_name(isa));
@@ -63,4 +64,6 @@ PYBIND11_MODULE(_core, m) {
   m.def("permutation", &permutation, py::arg("out"), py::arg("seed"), py::arg("epoch"));
   bind_call(m);
   bind_plan(m);
+  bind_predictor(m);
+  bind_probe(m);
 }

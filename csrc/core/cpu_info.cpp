@@ -42,6 +42,14 @@ Isa detected_isa() {
 
 Isa active_isa() { return g_active; }
 
+bool multiplies_bf16() {
+#if defined(__x86_64__)
+  return g_active == Isa::avx512 && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
 void select_isa(const std::string& forced) {
   if (!runs_here(Isa::generic))
     throw std::invalid_argument(

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 
 #include "core/run.hpp"
@@ -15,6 +16,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::chrono::milliseconds kPollEvery{20};
+
+// Steps shorter than this look at the clock only now and then: a look takes 30 ns.
+constexpr double kShortStepNs = 20000.0;
 
 std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
@@ -73,19 +77,6 @@ void check_indices(const Plan& plan, const StepList& list, const RunRequest& req
   }
 }
 
-struct Sizes {
-  std::int64_t shared = 0, local = 0;
-};
-
-Sizes sizes_of(const Prepared& prepared) {
-  Sizes sizes;
-  for (const OpCall& call : prepared.calls) {
-    sizes.shared = std::max(sizes.shared, call.scratch_bytes);
-    sizes.local = std::max(sizes.local, align_up(call.local_bytes));
-  }
-  return sizes;
-}
-
 void set_pointers(const Plan& plan, const StepList& list, Prepared& prepared, std::int64_t step, std::int64_t batch,
                   bool moving_only) {
   for (const PointerSlot& slot : list.slots) {
@@ -116,6 +107,7 @@ struct Loop {
 void Loop::run(Team& team) {
   double limit = request.limit;
   Clock::time_point next_poll = Clock::now() + kPollEvery;
+  const std::int64_t poll_steps = list.full.cost < kShortStepNs ? 16 : 1;
   for (std::int64_t k = 0; k < steps; ++k) {
     const bool is_tail = k + 1 == steps && tail_rows != list.full.rows;
     Prepared& prepared = is_tail ? list.tail : list.full;
@@ -123,6 +115,9 @@ void Loop::run(Team& team) {
     const double* hyper = request.hyper == nullptr ? nullptr
                                                    : request.hyper + (request.hyper_steps == 1 ? 0 : k) *
                                                                          request.hyper_groups * kHyperFields;
+    const bool paced = team.size() > 1 && !is_tail;
+    const std::int64_t begun = paced ? now_ns() : 0;
+    if (paced) team.set_alone(list.pace.alone(begun));
     for (std::size_t s = 0; s < list.steps.size(); ++s) {
       OpCall& call = prepared.calls[s];
       const Step& step = list.steps[s];
@@ -135,6 +130,10 @@ void Loop::run(Team& team) {
       const std::int64_t spent = now_ns() - start;
       if (request.step_ns != nullptr) request.step_ns[s] += spent;
       if (request.hook != nullptr) request.hook->after(s, call, spent);
+    }
+    if (paced) {
+      const std::int64_t ended = now_ns();
+      list.pace.record(ended, ended - begun);
     }
     result.steps = k + 1;
     if (request.watch >= 0) {
@@ -149,7 +148,7 @@ void Loop::run(Team& team) {
         break;
       }
     }
-    if (request.poll != nullptr && Clock::now() >= next_poll) {
+    if (request.poll != nullptr && k % poll_steps == 0 && Clock::now() >= next_poll) {
       if (!request.poll->keep_going(result.steps)) {
         result.reason = StopReason::interrupted;
         break;
@@ -174,6 +173,13 @@ const char* stop_name(StopReason reason) {
   }
 }
 
+double expected_cost(const Plan& plan, const StepList& list, const RunRequest& request) {
+  if (request.rows < 1 || request.batch < 1) return 0;
+  if (!plan.is_prepared(list.full, std::min(request.batch, request.rows)))
+    return std::numeric_limits<double>::infinity();
+  return list.full.cost * static_cast<double>((request.rows + request.batch - 1) / request.batch);
+}
+
 RunResult run(Plan& plan, StepList& list, const RunRequest& request) {
   if (request.batch < 1 || request.batch > plan.options().max_batch)
     throw std::invalid_argument("plan: batch is " + std::to_string(request.batch) + ", expected 1 to " +
@@ -196,24 +202,22 @@ RunResult run(Plan& plan, StepList& list, const RunRequest& request) {
 
   // All memory is taken here; the loop below allocates nothing.
   plan.prepare(list, list.full, std::min(request.batch, request.rows));
-  Sizes sizes = sizes_of(list.full);
+  std::int64_t shared = list.full.shared_bytes, local = list.full.local_bytes;
+  double widest = list.full.widest;
   if (tail_rows != list.full.rows) {
     plan.prepare(list, list.tail, tail_rows);
-    const Sizes tail = sizes_of(list.tail);
-    sizes.shared = std::max(sizes.shared, tail.shared);
-    sizes.local = std::max(sizes.local, tail.local);
+    shared = std::max(shared, list.tail.shared_bytes);
+    local = std::max(local, list.tail.local_bytes);
+    widest = std::max(widest, list.tail.widest);
   }
-  plan.shared.reserve(sizes.shared);
-  plan.local.reserve(sizes.local * request.threads);
+  plan.shared.reserve(shared);
+  plan.local.reserve(local * request.threads);
   if (plan.options().poison) std::memset(plan.scratch().data(), 0xff, static_cast<std::size_t>(plan.scratch().bytes()));
 
-  bool shared_work = false;
-  for (const Prepared* prepared : {&list.full, &list.tail})
-    for (const OpCall& call : prepared->calls) shared_work = shared_work || worth_threads(call);
-  Loop loop{plan, list, request, steps, tail_rows, sizes.local, RunResult()};
+  Loop loop{plan, list, request, steps, tail_rows, local, RunResult()};
   with_team(
-      shared_work ? request.threads : 1, [](void* context, Team& team) { static_cast<Loop*>(context)->run(team); },
-      &loop);
+      widest >= parallel_cost() ? request.threads : 1,
+      [](void* context, Team& team) { static_cast<Loop*>(context)->run(team); }, &loop);
   return loop.result;
 }
 

@@ -41,6 +41,9 @@ struct RunResult {
   StopReason reason = StopReason::finished;
 };
 
+// Rough time of a run on one core in nanoseconds, from the last preparation; infinite when there is none for it.
+double expected_cost(const Plan& plan, const StepList& list, const RunRequest& request);
+
 // Checks bindings and sizes, takes all memory, then runs. Throws std::invalid_argument or std::bad_alloc before the
 // first step only.
 RunResult run(Plan& plan, StepList& list, const RunRequest& request);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/arena.hpp"
+#include "core/pace.hpp"
 #include "ops/schema.hpp"
 
 namespace pfn {
@@ -54,6 +55,9 @@ struct Prepared {
   std::int64_t rows = -1;
   std::int64_t version = -1;
   std::vector<OpCall> calls;
+  std::int64_t shared_bytes = 0, local_bytes = 0;  // largest scratch and thread workspace of a call
+  double cost = 0;                                 // of all calls on one core, ns
+  double widest = -1;                              // cost of the largest phase that could be shared
 };
 
 struct StepList {
@@ -62,6 +66,7 @@ struct StepList {
   std::vector<std::int64_t> offset;  // per value: byte offset in the arena, -1 if not a scratch value of this list
   std::int64_t scratch_bytes = 0;
   std::vector<PointerSlot> slots;     // external arguments
+  Pace pace;                          // whether sharing its work pays at the moment
   Prepared full, tail;                // batch-size calls, and those of the last, smaller batch
   std::int64_t checked_version = -1;  // bindings that were found not to overlap
 };
@@ -87,9 +92,13 @@ class Plan {
   Value& value(int id) { return values_[static_cast<std::size_t>(id)]; }
   Arena& scratch() { return scratch_; }
 
+  DType dtype(int id) const;                   // as it is bound or computed
   View view(int id, std::int64_t rows) const;  // shape and dtype for a batch of `rows`; no pointer
   void prepare(const StepList& list, Prepared& prepared,
                std::int64_t rows) const;  // nothing to do if it was the last time
+  bool is_prepared(const Prepared& prepared, std::int64_t rows) const {
+    return prepared.rows == rows && prepared.version == version_;
+  }
 
   // Remembers what is bound; the calls are made ready again only when a shape or dtype changed.
   void bind(int id, void* data, DType dtype, std::int64_t rows, std::int64_t items);

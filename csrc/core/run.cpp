@@ -49,4 +49,9 @@ void run_call(const OpCall& call, const Kernel& kernel, Team& team, char* local,
   }
 }
 
+void run_call(const OpCall& call, const Kernel& kernel, char* local) {
+  for (int p = 0; p < call.phases; ++p)
+    if (call.phase[p].extent > 0) kernel.run(call, p, 0, call.phase[p].extent, local);
+}
+
 }  // namespace pfn

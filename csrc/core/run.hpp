@@ -13,6 +13,9 @@ void set_parallel_cost(double ns);
 // `local` holds a workspace for each thread of the team, `local_stride` bytes apart.
 void run_call(const OpCall& call, const Kernel& kernel, Team& team, char* local, std::int64_t local_stride);
 
+// On the calling thread alone, with one workspace.
+void run_call(const OpCall& call, const Kernel& kernel, char* local);
+
 // Whether any phase of the call would use more than one thread if it had them.
 bool worth_threads(const OpCall& call);
 

@@ -4,6 +4,10 @@
 #include <cstring>
 #include <stdexcept>
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace pfn {
 namespace {
 
@@ -33,6 +37,25 @@ bool bits_are_finite(const void* data, std::int64_t items, Bits exponent) {
   return true;
 }
 
+// From so many bytes on a snapshot would push more out of the caches than it is worth: it is read back only in trouble.
+constexpr std::int64_t kPastCaches = 1 << 20;
+
+// Copies past the caches. `to` is aligned to kAlign and has room up to the next multiple of it.
+void copy_past(char* to, const void* from, std::int64_t bytes) {
+#if defined(__SSE2__)
+  const auto* source = static_cast<const char*>(from);
+  std::int64_t at = 0;
+  for (; at + kAlign <= bytes; at += kAlign)
+    for (std::int64_t k = 0; k < kAlign; k += 16)
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to + at + k),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + at + k)));
+  std::memcpy(to + at, source + at, static_cast<std::size_t>(bytes - at));
+  _mm_sfence();
+#else
+  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+#endif
+}
+
 }  // namespace
 
 void save_state(Plan& plan, const StepList& list) {
@@ -42,7 +65,10 @@ void save_state(Plan& plan, const StepList& list) {
   char* at = plan.snapshot.reserve(bytes);
   plan.snapshot_of = &list;
   for (const Value* value : state) {
-    std::memcpy(at, value->data, static_cast<std::size_t>(bytes_of(*value)));
+    if (bytes >= kPastCaches)
+      copy_past(at, value->data, bytes_of(*value));
+    else
+      std::memcpy(at, value->data, static_cast<std::size_t>(bytes_of(*value)));
     at += align_up(bytes_of(*value));
   }
 }

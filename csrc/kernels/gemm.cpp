@@ -10,6 +10,7 @@
 #include "kernels/gemm.hpp"
 
 #include "kernels/gemm_dot.hpp"
+#include "kernels/gemm_few.hpp"
 #include "kernels/gemm_pack.hpp"
 #include "kernels/gemm_rows.hpp"
 
@@ -53,7 +54,7 @@ static void prepare(OpCall& call, GemmLayout layout, std::int64_t m, std::int64_
     call.phase[0] = Phase{all.count * plan.blocks, 1, 0.03 * moves};
     call.phases = 2;
     call.scratch_bytes = k * all.padded() * item;
-  } else if (plan.path == GemmPath::dot && n > 1) {
+  } else if (plan.path == GemmPath::dot && n > 1 && layout == GemmLayout::nn) {
     const double moves = static_cast<double>(k) * static_cast<double>(n);
     call.phase[0] = Phase{div_up(k, kLanes<T>), 8, 0.2 * moves};
     call.phases = 2;
@@ -116,8 +117,10 @@ static void multiply_block(const Product<T>& x, const Panels<T>& panels, const T
     pack_panels(x, Panels<T>(panels.n0 + panels.column(last), panels.columns(last)), 0, 1, block, room);
     edge = room;
   }
-  const std::int64_t row_blocks = div_up(m1 - m0, rows_together<T>(x.plan.kc));
-  const std::int64_t low_block = (m1 - m0) / row_blocks;
+  const bool along_rows = kMasksTail && x.plan.kc <= kShortTerms && last > 1;
+  const std::int64_t together = along_rows ? 2 * kMaxRows[kMaxVectors - 1] : rows_together<T>(x.plan.kc);
+  const std::int64_t row_blocks = m1 - m0 <= together ? 1 : div_up(m1 - m0, together);
+  const std::int64_t low_block = row_blocks == 1 ? m1 - m0 : (m1 - m0) / row_blocks;
   const std::int64_t higher_blocks = (m1 - m0) - low_block * row_blocks;
   std::int64_t r0 = m0;
   for (std::int64_t ic = 0; ic < row_blocks; ++ic) {
@@ -141,8 +144,9 @@ static void multiply_block(const Product<T>& x, const Panels<T>& panels, const T
         t.ldb = g.n;
       }
       const TileFn<T>* fn = find_tiles<T>(nv, k_strided, kMasksTail && 2 * t.last_count <= lanes);
-      const std::int64_t tiles = div_up(rows, same_set ? smaller(kMaxRows[nv - 1], 8) : kMaxRows[nv - 1]);
-      const std::int64_t low = rows / tiles;
+      const std::int64_t most = same_set ? smaller(kMaxRows[nv - 1], 8) : kMaxRows[nv - 1];
+      const std::int64_t tiles = rows <= most ? 1 : div_up(rows, most);
+      const std::int64_t low = tiles == 1 ? rows : rows / tiles;
       const std::int64_t higher = rows - low * tiles;  // so many tiles have one row more
       const T* a = a_block;
       T* c = g.c + r0 * g.n + j;
@@ -171,9 +175,22 @@ static void multiply_local(const Product<T>& x, std::int64_t m0, std::int64_t m1
   }
 }
 
+// Products of one tile, which would spend as long on finding out about blocks and panels.
+template <class T>
+static PFN_ALWAYS_INLINE void multiply_one(const Gemm<T>& g, std::int64_t m0, std::int64_t rows) {
+  constexpr std::int64_t lanes = kLanes<T>;
+  const bool k_strided = g.layout == GemmLayout::tn;
+  const std::int64_t nv = div_up(g.n, lanes);
+  const std::int64_t rest = g.n - (nv - 1) * lanes;
+  const TileArgs<T> t{k_strided ? g.m : g.k, g.n, g.n, 0, g.k, rest};
+  find_tiles<T>(nv, k_strided, kMasksTail && 2 * rest <= lanes)[rows - 1](t, k_strided ? g.a + m0 : g.a + m0 * g.k, g.b,
+                                                                          g.c + m0 * g.n, g.bias);
+}
+
 template <class T>
 static void run(const OpCall& call, const Gemm<T>& g, int phase, std::int64_t begin, std::int64_t end, void* local) {
   if (begin >= end) return;
+  if (call.note[kPath] == static_cast<std::int64_t>(GemmPath::one)) return multiply_one(g, begin, end - begin);
   const GemmPlan plan{static_cast<GemmPath>(call.note[kPath]),
                       call.note[kCopiesA] != 0,
                       call.note[kOverColumns] != 0,
@@ -195,7 +212,8 @@ static void run(const OpCall& call, const Gemm<T>& g, int phase, std::int64_t be
     }
     return;
   }
-  if (plan.path == GemmPath::dot && g.n > 1 && phase == 0) {
+  const bool transposed = plan.path == GemmPath::dot && g.n > 1 && g.layout == GemmLayout::nn;
+  if (transposed && phase == 0) {
     const std::int64_t k0 = begin * kLanes<T>;
     const std::int64_t k1 = smaller(g.k, end * kLanes<T>);
     pack_transposed(g.b + k0 * g.n, g.n, g.n, k1 - k0, scratch + k0, dot_ld<T>(g.k));
@@ -210,13 +228,19 @@ static void run(const OpCall& call, const Gemm<T>& g, int phase, std::int64_t be
     return;
   }
   if (plan.path == GemmPath::dot) {
-    multiply_dot(g, g.n > 1 ? scratch : g.b, m0, m1);
+    multiply_dot(g, transposed ? scratch : g.b, transposed ? dot_ld<T>(g.k) : g.k, m0, m1);
     return;
   }
   if (plan.path == GemmPath::dot_few) {
     multiply_dot_few(g, m0, m1);
     return;
   }
+#if !defined(PFN_ISA_GENERIC)
+  if (plan.path == GemmPath::few) {
+    for (std::int64_t block = 0; block < plan.blocks; ++block) multiply_few(g, block * plan.kc, x.terms(block), n0, n1);
+    return;
+  }
+#endif
   if (plan.path == GemmPath::rows) {
     for (std::int64_t block = 0; block < plan.blocks; ++block)
       multiply_rows(g, block * plan.kc, x.terms(block), m0, m1);

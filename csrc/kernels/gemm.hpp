@@ -6,7 +6,7 @@
 //   tn       [k, m]        [k, n]        linear_dw   (A.T @ B)
 //
 // Sum of an element: blocks of k, each a chain of fused multiply-adds over k in order (generic: products are rounded),
-// then the block sums added in order, the bias with the first. nn with a few columns sums along lanes instead
+// then the block sums added in order, the bias with the first. nn, nt with a few columns sum along lanes instead
 // (gemm_dot.hpp). Which one, and the blocks, depend on (k, n, dtype, ISA) alone: a row of y or dx has the same bits in
 // every batch. |error| <= (k + 2) u sum |a| |b| (generic: k + 3). NaN and Inf follow IEEE arithmetic: no product is
 // skipped. k = 0 gives the bias or 0.

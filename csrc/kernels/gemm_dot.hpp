@@ -1,4 +1,5 @@
-// The kernel of nn with few columns: k in the lanes. Both operands are read along k, so B is transposed first.
+// The kernel of nn and nt with few columns: k in the lanes. Both operands are read along k, so B is transposed first;
+// nt has it so already.
 //
 //   bt (scratch): n rows, ld = k rounded up to lanes, and one vector more
 //   a: MR rows, NC rows of bt:   for each vector of k:  acc[i][j] = fma(a(i), bt(j), acc[i][j])
@@ -7,6 +8,7 @@
 // and so on. A product with a few rows gets the same bits without the transposed copy: multiply_dot_few keeps one
 // accumulator for each lane and has columns in its own lanes. |error| <= (k / lanes + 6) u sum |a| |b|.
 #pragma once
+#include "kernels/gemm_deal.hpp"
 #include "kernels/gemm_plan.hpp"
 #include "kernels/transpose.hpp"
 
@@ -14,6 +16,8 @@ namespace pfn::PFN_ISA {
 
 #if defined(PFN_ISA_AVX512)
 constexpr int kDotColumns = 5;
+template <class T>
+constexpr std::int64_t kFlatColumns = kLanes<T> / 2;
 #else
 constexpr int kDotColumns = 2;
 #endif
@@ -132,10 +136,9 @@ static inline std::int64_t dot_ld(std::int64_t k) {
   return copied_lda<T>(k);
 }
 
-// Rows [m0, m1) of C = A @ B (+ bias). bt: the transposed copy, or B itself if it has one column.
+// Rows [m0, m1) of C = A @ B (+ bias). bt: the columns of B, ld apart: a transposed copy, or B itself.
 template <class T>
-static void multiply_dot(const Gemm<T>& g, const T* bt, std::int64_t m0, std::int64_t m1) {
-  const std::int64_t ld = dot_ld<T>(g.k);
+static void multiply_dot(const Gemm<T>& g, const T* bt, std::int64_t ld, std::int64_t m0, std::int64_t m1) {
   const std::int64_t groups = div_up(g.n, kDotColumns);
   const std::int64_t low = g.n / groups;
   const std::int64_t higher = g.n - low * groups;  // so many groups have one column more
@@ -153,10 +156,49 @@ static void multiply_dot(const Gemm<T>& g, const T* bt, std::int64_t m0, std::in
   }
 }
 
+#if defined(PFN_ISA_AVX512)
+// The same bits for up to half a vector of columns: B lies there as n vectors for each vector of k, lanes l * n + j.
+template <class T>
+static void multiply_dot_flat(const Gemm<T>& g, std::int64_t m0, std::int64_t m1) {
+  constexpr std::int64_t lanes = kLanes<T>;
+  const std::int64_t n = g.n;
+  for (std::int64_t i = m0; i < m1; ++i) {
+    alignas(64) T sums[lanes * (kFlatColumns<T> + 1)];
+    for (std::int64_t v = 0; v < n; ++v) {
+      const Deal deal(T(0), v, n);
+      const T* a = g.a + i * g.k;
+      const T* b = g.b + v * lanes;
+      Vec<T> acc = splat(T(0));
+      std::int64_t k = g.k;
+      for (; k >= lanes; k -= lanes, a += lanes, b += n * lanes) acc = fma(deal.rows_of(load<T>(a)), load<T>(b), acc);
+      if (k > 0) {
+        const std::int64_t count = k * n - v * lanes;
+        const Vec<T> last = load_partial(b, count < 0 ? 0 : smaller(count, lanes));
+        acc = fma(deal.rows_of(load_partial(a, k)), last, acc);
+      }
+      store<T>(sums + v * lanes, acc);
+    }
+    Vec<T> acc[kLanes<T>];
+#pragma GCC unroll 16
+    for (std::int64_t l = 0; l < lanes; ++l) acc[l] = load<T>(sums + l * n);
+#pragma GCC unroll 4
+    for (std::int64_t dist = 1; dist < lanes; dist *= 2) {
+#pragma GCC unroll 16
+      for (std::int64_t l = 0; l < lanes; l += 2 * dist) acc[l] += acc[l + dist];
+    }
+    const Vec<T> bias = g.bias ? load_partial(g.bias, n) : splat(T(0));
+    store_low(g.c + i * n, acc[0] + bias, n);
+  }
+}
+#endif
+
 // The same bits, columns in the lanes: nothing to transpose, but an accumulator for every lane of the sum.
 template <class T>
 static void multiply_dot_few(const Gemm<T>& g, std::int64_t m0, std::int64_t m1) {
   constexpr std::int64_t lanes = kLanes<T>;
+#if defined(PFN_ISA_AVX512)
+  if (g.n <= kFlatColumns<T>) return multiply_dot_flat(g, m0, m1);
+#endif
   for (std::int64_t i = m0; i < m1; ++i) {
     for (std::int64_t j = 0; j < g.n; j += lanes) {
       const std::int64_t count = smaller(lanes, g.n - j);

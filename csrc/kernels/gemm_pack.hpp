@@ -1,22 +1,15 @@
-// Copies of a block of B into panels: what the microkernel reads row by row, padded with zeros to whole vectors.
+// Copies of a block of B into panels: what the microkernel reads row by row, padded to whole vectors.
 //
 //   panel of nv vectors, L lanes each           one row per k, the next row ld = nv * L entries on
-//   k = 0   | b[0][j0 .. j0+L) | ... | b[0][.. j0+width) 0 0 |
-//   k = 1   | b[1][j0 .. j0+L) | ... | b[1][.. j0+width) 0 0 |
+//   k = 0   | b[0][j0 .. j0+L) | ... | b[0][.. j0+width) x x |
+//   k = 1   | b[1][j0 .. j0+L) | ... | b[1][.. j0+width) x x |   x: never stored into C
 //
 // B is read inside its bounds only. Values are moved, never computed: NaN and Inf pass.
 #pragma once
 #include "kernels/gemm_plan.hpp"
-#include "kernels/transpose.hpp"
+#include "kernels/gemm_square.hpp"
 
 namespace pfn::PFN_ISA {
-
-// p += step, told to the compiler so that it does not keep one address for each row, in registers it does not have.
-template <class P>
-static PFN_ALWAYS_INLINE void advance(P*& p, std::int64_t step) {
-  p += step;
-  __asm__("" : "+r"(p));
-}
 
 // `count` neighbouring panels of nv whole vectors each, `apart` entries from one to the next. A row of B is read once
 // from left to right and dealt out: B's stride would otherwise cost a page for each panel.
@@ -69,12 +62,7 @@ static void pack_rows(const T* b, std::int64_t ldb, std::int64_t kc, const Panel
 template <class T>
 static PFN_ALWAYS_INLINE void pack_square(const T* from, std::int64_t ldb, T* to, std::int64_t ld) {
   Vec<T> square[kLanes<T>];
-#pragma GCC unroll 16
-  for (std::int64_t i = 0; i < kLanes<T>; ++i) {
-    square[i] = load<T>(from);
-    advance(from, ldb);
-  }
-  transpose<T>(square);
+  read_square<T, false>(from, ldb, kLanes<T>, kLanes<T>, square);
 #pragma GCC unroll 16
   for (std::int64_t i = 0; i < kLanes<T>; ++i) {
     store<T>(to, square[i]);
@@ -82,24 +70,12 @@ static PFN_ALWAYS_INLINE void pack_square(const T* from, std::int64_t ldb, T* to
   }
 }
 
-// The same with only `rows` rows and `cols` columns of B; the missing rows give zeros.
+// The same with only `rows` rows and `cols` columns of B; what a missing row would give is arbitrary.
 template <class T>
 static void pack_edge_square(const T* from, std::int64_t ldb, std::int64_t rows, std::int64_t cols, T* to,
                              std::int64_t ld) {
   Vec<T> square[kLanes<T>];
-  if (rows == kLanes<T>) {
-#pragma GCC unroll 16
-    for (std::int64_t i = 0; i < kLanes<T>; ++i) {
-      square[i] = load_partial(from, cols);
-      advance(from, ldb);
-    }
-  } else {
-    T rest[kLanes<T> * kLanes<T>] = {};
-    for (std::int64_t i = 0; i < rows; ++i) store<T>(rest + i * kLanes<T>, load_partial(from + i * ldb, cols));
-#pragma GCC unroll 16
-    for (std::int64_t i = 0; i < kLanes<T>; ++i) square[i] = load<T>(rest + i * kLanes<T>);
-  }
-  transpose<T>(square);
+  read_square<T, true>(from, ldb, rows, cols, square);
 #pragma GCC unroll 16
   for (std::int64_t i = 0; i < kLanes<T>; ++i) {
     if (i < cols) store<T>(to, square[i]);

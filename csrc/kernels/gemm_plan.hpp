@@ -8,12 +8,26 @@
 
 namespace pfn::PFN_ISA {
 
+// Up to so many terms C is most of the work, and is best written along its rows.
+constexpr std::int64_t kShortTerms = 24;
+// tn: up to so many columns are dealt out in registers.
+#if defined(PFN_ISA_AVX512)
+template <class T>
+constexpr std::int64_t kDealtColumns = sizeof(T) == 4 ? 6 : 4;
+#else
+template <class T>
+constexpr std::int64_t kDealtColumns = 1;
+#endif
+constexpr int kFewRows = 6;  // nt: up to so many rows go the way of gemm_few.hpp
+
 enum class GemmPath : std::int32_t {
   direct,   // B read where it lies
+  one,      // the same in a single tile
   local,    // each thread packs the panels it needs, a few at a time
   dot,      // nn with few columns: gemm_dot.hpp, phase 0 transposes B into the call's scratch
   dot_few,  // the same bits for a product with few rows, nothing is transposed
   rows,     // tn with few columns: gemm_rows.hpp, nothing is packed
+  few,      // nt with few rows: gemm_few.hpp, nothing is packed
   shared,   // phase 0 packs all of B into the call's scratch
 };
 
@@ -50,7 +64,10 @@ struct Panels {
 
   PFN_ALWAYS_INLINE Panels(std::int64_t first, std::int64_t columns) : n0(first), width(columns) {
     const std::int64_t vectors = div_up(columns, kLanes<T>);
-    count = div_up(vectors, kMaxVectors);
+    count = vectors <= kMaxVectors ? 1 : div_up(vectors, kMaxVectors);
+    low = vectors;
+    higher = 0;
+    if (count == 1) return;
     low = vectors / count;
     higher = vectors - low * count;
   }
@@ -87,25 +104,32 @@ static inline double vectors_of(std::int64_t n) {
   return static_cast<double>(n / kLanes<T>) + last;
 }
 
-// Whether tn should have rows in the lanes: compares the multiply-adds a row of k costs, idle lanes included.
+// Whether tn should have rows in the lanes: compares the cycles of a vector of rows, idle lanes included, and of its
+// store: lanes are dealt out for few columns (gemm_rows.hpp), else a square is transposed.
 template <class T>
-static inline bool rows_in_lanes(std::int64_t m, std::int64_t n) {
+static inline bool rows_in_lanes(std::int64_t m, std::int64_t n, std::int64_t k) {
 #if defined(PFN_ISA_GENERIC)
   return false;  // it has no masked load for the last rows
 #endif
   // Every tile of columns reads A's lines again, often a page apart: too much for short tiles.
   if (!kMasksTail && n > 12) return false;
-  const double columns_in_lanes = static_cast<double>(m) * vectors_of<T>(n);
-  const double rows = static_cast<double>(div_up(m, kLanes<T>)) * static_cast<double>(n);
-  return rows * 1.05 < columns_in_lanes;
+  constexpr std::int64_t lanes = kLanes<T>;
+  const std::int64_t vectors = div_up(m, lanes);
+  const std::int64_t squares = div_up(n, lanes) * (4 * lanes + 16);
+  const std::int64_t store = n <= kDealtColumns<T> ? n * n + 4 : squares;
+  const double rows = static_cast<double>(vectors * ((n > 2 ? n : 2) * k + store));
+  const double narrow = n < lanes && 2 * n <= lanes ? 0.1 : 0;  // a half vector alone is limited by its loads
+  return rows * 1.05 < static_cast<double>(m) * (static_cast<double>(k) * (vectors_of<T>(n) + narrow) + 3);
 }
 
 // Whether nn sums along k in the lanes. It changes bits, so m has no say. Worth it if a panel would leave lanes idle
 // and the sum is long enough to pay for adding up the lanes.
 template <class T>
-static inline bool dot_in_lanes(std::int64_t n, std::int64_t k) {
+static inline bool dot_in_lanes(GemmLayout layout, std::int64_t n, std::int64_t k) {
   constexpr std::int64_t lanes = kLanes<T>;
   if (2 * n > (kMasksTail ? 3 * lanes : lanes)) return false;
+  // nt has both operands along k as they are, where a panel would have to be transposed.
+  if (layout == GemmLayout::nt && n <= lanes) return k * (lanes - n) > 2 * lanes * n;
   const double idle = 1 - static_cast<double>(n) / (static_cast<double>(lanes) * vectors_of<T>(n));
   return (idle > 0.15 && k >= 16 * lanes) || (idle > 0.3 && k >= 8 * lanes) || (idle > 0.6 && k >= 2 * lanes);
 }
@@ -131,14 +155,14 @@ static GemmPlan make_plan(GemmLayout layout, std::int64_t m, std::int64_t n, std
   const bool copy_a = m * k * item > 32 << 10 && n > 12;  // a small A stays in the first-level cache as it is
 #endif
   plan.copy_a = false;
-  if (layout == GemmLayout::nn && dot_in_lanes<T>(n, k)) {
-    plan.path = m < 4 && n > 1 ? GemmPath::dot_few : GemmPath::dot;
+  if (layout != GemmLayout::tn && dot_in_lanes<T>(layout, n, k)) {
+    plan.path = layout == GemmLayout::nn && m < 4 && n > 1 ? GemmPath::dot_few : GemmPath::dot;
     plan.over_columns = false;
     plan.grain = 4;
     return plan;
   }
   if (layout == GemmLayout::tn) {
-    if (rows_in_lanes<T>(m, n)) {
+    if (rows_in_lanes<T>(m, n, k)) {
       plan.path = GemmPath::rows;
       plan.over_columns = false;
       plan.grain = 2 * lanes;
@@ -148,6 +172,12 @@ static GemmPlan make_plan(GemmLayout layout, std::int64_t m, std::int64_t n, std
     plan.path = pack && fits_scratch ? GemmPath::shared : GemmPath::direct;
     plan.over_columns = false;
     plan.grain = tile_rows;
+#if !defined(PFN_ISA_GENERIC)
+  } else if (layout == GemmLayout::nt && m <= kFewRows) {
+    plan.path = GemmPath::few;
+    plan.over_columns = true;
+    plan.grain = 4 * lanes;
+#endif
   } else if (pack) {
     plan.over_columns = n >= 4 * tile_columns;
     plan.path = plan.over_columns || !fits_scratch ? GemmPath::local : GemmPath::shared;
@@ -156,6 +186,11 @@ static GemmPlan make_plan(GemmLayout layout, std::int64_t m, std::int64_t n, std
     plan.path = GemmPath::direct;
     plan.over_columns = m < 96 && n >= 2 * tile_columns;
     plan.grain = plan.over_columns ? tile_columns : 2;
+  }
+  if (kMasksTail && plan.path == GemmPath::direct && !plan.over_columns && !plan.copy_a && plan.blocks == 1 &&
+      n <= tile_columns && m <= tile_rows) {
+    plan.path = GemmPath::one;
+    plan.grain = tile_rows;
   }
   return plan;
 }

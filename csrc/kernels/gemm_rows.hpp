@@ -6,6 +6,7 @@
 //
 // Every element is the chain of gemm_micro.hpp: the same bits. The accumulators are transposed on the way to C.
 #pragma once
+#include "kernels/gemm_deal.hpp"
 #include "kernels/gemm_pack.hpp"
 
 namespace pfn::PFN_ISA {
@@ -86,6 +87,29 @@ static void store_rows(const T* acc, std::int64_t apart, std::int64_t rows, std:
   }
 }
 
+#if defined(PFN_ISA_AVX512)
+
+// The same for few columns, all of C's: its rows lie one behind the other.
+template <class T>
+static void store_dealt(const T* acc, std::int64_t apart, std::int64_t rows, std::int64_t columns, T* c, bool add) {
+  for (std::int64_t v = 0; v < columns; ++v) {
+    const std::int64_t count = smaller(kLanes<T>, rows * columns - v * kLanes<T>);
+    if (count <= 0) return;
+    const Deal deal(T(0), v, columns);
+    Vec<T> out = splat(T(0));
+    for (std::int64_t j = 0; j < columns; ++j) out = deal.add_column(out, load<T>(acc + j * apart), j);
+    T* const to = c + v * kLanes<T>;
+    store_low(to, add ? out + load_partial(to, count) : out, count);
+  }
+}
+#else
+template <class T>
+static void store_dealt(const T* acc, std::int64_t, std::int64_t rows, std::int64_t, T* c, bool add) {
+  const Vec<T> v = load<T>(acc);
+  store_low(c, add ? v + load_partial(c, rows) : v, rows);
+}
+#endif
+
 template <class T, int NV>
 static inline RowsFn<T> rows_tile_of(std::int64_t columns) {
 #define PFN_ROWS(NC) rows_tile<T, NV, (NC)>
@@ -109,7 +133,7 @@ static void multiply_rows(const Gemm<T>& g, std::int64_t k0, std::int64_t kc, st
   constexpr std::int64_t lanes = kLanes<T>;
   constexpr std::int64_t step = kRowVectors * lanes;
   constexpr std::int64_t most = kMaxColumns * kGroups;
-  const std::int64_t chunks = div_up(g.n, most);
+  const std::int64_t chunks = g.n <= most ? 1 : div_up(g.n, most);
   alignas(64) T acc[most * step];
   for (std::int64_t i = m0; i < m1; i += step) {
     const std::int64_t rows = smaller(step, m1 - i);
@@ -127,6 +151,12 @@ static void multiply_rows(const Gemm<T>& g, std::int64_t k0, std::int64_t kc, st
         const RowsFn<T> fn = nv == 2 ? rows_tile_of<T, 2>(nc) : rows_tile_of<T, 1>(nc);
         fn(a, g.m, g.b + k0 * g.n + first + j, g.n, kc, rows - (nv - 1) * lanes, acc + j * nv * lanes);
         j += nc;
+      }
+      if (g.n <= kDealtColumns<T>) {
+        for (std::int64_t v = 0; v < nv; ++v)
+          store_dealt(acc + v * lanes, nv * lanes, smaller(lanes, rows - v * lanes), g.n, g.c + (i + v * lanes) * g.n,
+                      k0 > 0);
+        continue;
       }
       for (std::int64_t v = 0; v < nv; ++v)
         store_rows(acc + v * lanes, nv * lanes, smaller(lanes, rows - v * lanes), columns,

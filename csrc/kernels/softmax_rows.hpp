@@ -38,19 +38,25 @@ static inline std::int64_t first_maximum(const T* x, std::int64_t c) {
 }
 
 // kLanes rows of at most 16 classes, rows in the lanes: everything is vertical between two
-// transposes.
-template <class T>
-static inline RowBlockSum few_classes(const T* x, const std::int64_t* label, T* dx, std::int64_t rows, std::int64_t c,
+// transposes. kClasses is c where the compiler is to know it, else 0.
+template <class T, int kClasses>
+static inline RowBlockSum few_classes(const T* x, const std::int64_t* label, T* dx, std::int64_t rows, std::int64_t any,
                                       T inv_n) {
   constexpr std::int64_t L = kLanes<T>;
   constexpr std::int64_t groups = (kFewClasses + L - 1) / L;
   using Int = IntOf<T>;
-  Vec<T> col[groups * L];
+  const std::int64_t c = kClasses > 0 ? kClasses : any;
+  const std::int64_t size = rows * c;
+  Vec<T> col[groups * L] = {};
+#pragma GCC unroll 8
   for (std::int64_t g = 0; g * L < c; ++g) {
     const std::int64_t count = c - g * L < L ? c - g * L : L;
+    // What follows a row's end is the next row, in lanes that nobody reads; only the last rows need a mask.
 #pragma GCC unroll 16
-    for (std::int64_t r = 0; r < L; ++r)
-      col[g * L + r] = r < rows ? load_partial(x + r * c + g * L, count) : splat(T(0));
+    for (std::int64_t r = 0; r < L; ++r) {
+      const std::int64_t at = r * c + g * L;
+      col[g * L + r] = at + L <= size ? load<T>(x + at) : r < rows ? load_partial(x + at, count) : splat(T(0));
+    }
     transpose<T>(col + g * L);
   }
   Int lane_label[L];
@@ -59,18 +65,21 @@ static inline RowBlockSum few_classes(const T* x, const std::int64_t* label, T* 
   const IntVec<T> labels = load<Int>(lane_label);
 
   Vec<T> top = splat(-kInf<T>), score = splat(kNaN<T>);
+#pragma GCC unroll 16
   for (std::int64_t j = 0; j < c; ++j) {
     top = vmax(top, col[j]);
     score = labels == static_cast<Int>(j) ? col[j] : score;
   }
   IntVec<T> first = labels - labels;
   Vec<T> sum = splat(T(0));
+#pragma GCC unroll 16
   for (std::int64_t j = c - 1; j >= 0; --j) {
     first = col[j] == top ? (first - first) + static_cast<Int>(j) : first;
-    col[j] = vexp<T>(col[j] - top);
+    col[j] = exp_nonpositive<T>(col[j] - top);
     sum = sum + col[j];
   }
   const Vec<T> scale = T(1) / sum;
+#pragma GCC unroll 16
   for (std::int64_t j = 0; j < c; ++j) {
     const Vec<T> hit = labels == static_cast<Int>(j) ? splat(T(1)) : splat(T(0));
     col[j] = (col[j] * scale - hit) * inv_n;
@@ -94,12 +103,19 @@ static inline RowBlockSum few_classes(const T* x, const std::int64_t* label, T* 
     total.correct = 0;
     for (std::int64_t r = 0; r < rows; ++r) total.correct += first_maximum(x + r * c, c) == lane_label[r] ? 1 : 0;
   }
-  for (std::int64_t g = 0; g * L < c; ++g) {
-    const std::int64_t count = c - g * L < L ? c - g * L : L;
-    transpose<T>(col + g * L);
+#pragma GCC unroll 8
+  for (std::int64_t g = 0; g * L < c; ++g) transpose<T>(col + g * L);
+  // Rows go in order, so that what a whole vector writes past its row is overwritten by the next ones.
 #pragma GCC unroll 16
-    for (std::int64_t r = 0; r < L; ++r)
-      if (r < rows) store_partial(dx + r * c + g * L, col[g * L + r], count);
+  for (std::int64_t r = 0; r < L; ++r) {
+#pragma GCC unroll 8
+    for (std::int64_t g = 0; g * L < c; ++g) {
+      const std::int64_t at = r * c + g * L;
+      if (at + L <= size)
+        store<T>(dx + at, col[g * L + r]);
+      else if (r < rows)
+        store_partial(dx + at, col[g * L + r], c - g * L < L ? c - g * L : L);
+    }
   }
   return total;
 }
@@ -132,18 +148,18 @@ static inline RowTerms<T> many_classes(const T* x, std::int64_t label, T* dx, st
   const Vec<T> top = splat(row.top);
   Vec<T> s0 = splat(T(0)), s1 = s0;
   for (j = 0; j + 2 * L <= full; j += 2 * L) {
-    const Vec<T> e0 = vexp<T>(load<T>(x + j) - top), e1 = vexp<T>(load<T>(x + j + L) - top);
+    const Vec<T> e0 = exp_nonpositive<T>(load<T>(x + j) - top), e1 = exp_nonpositive<T>(load<T>(x + j + L) - top);
     store<T>(dx + j, e0);
     store<T>(dx + j + L, e1);
     s0 = s0 + e0;
     s1 = s1 + e1;
   }
   for (; j < full; j += L) {
-    const Vec<T> e0 = vexp<T>(load<T>(x + j) - top);
+    const Vec<T> e0 = exp_nonpositive<T>(load<T>(x + j) - top);
     store<T>(dx + j, e0);
     s0 = s0 + e0;
   }
-  const Vec<T> tail_exp = vexp<T>(tail - top);
+  const Vec<T> tail_exp = exp_nonpositive<T>(tail - top);
   row.sum = reduce_add<T>((s0 + s1) + tail_exp);
 
   const T scale = T(1) / row.sum;
@@ -153,7 +169,7 @@ static inline RowTerms<T> many_classes(const T* x, std::int64_t label, T* dx, st
   if (label >= 0 && label < c) {
     row.score = x[label];
     // Made again, since p / n - 1 / n would lose the digits of p - 1.
-    const Vec<T> p = vexp<T>(splat(row.score) - top) * scale;
+    const Vec<T> p = exp_nonpositive<T>(splat(row.score) - top) * scale;
     dx[label] = (p[0] - T(1)) * inv_n;
   }
   return row;

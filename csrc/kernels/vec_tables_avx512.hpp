@@ -1,4 +1,4 @@
-// float32 exp and tanh for AVX-512 by tables that live in registers; included by vec_math.hpp only.
+// float32 exp, sigmoid and tanh for AVX-512 by tables that live in registers; included by vec_math.hpp only.
 //
 // exp: x = (n + k/16) * ln 2 + r, exp(x) = 2^n * 2^(k/16) * exp(r): a table of 16 entries in two
 // parts and a polynomial of degree 3 (Tang, ACM TOMS 15 (1989) 144).
@@ -6,7 +6,7 @@
 // the index, and a polynomial of degree 4 in t - centre. A centre is a float whose tanh is nearly a
 // float (Gal and Bachelis, ACM TOMS 17 (1991) 26). The other coefficients are weighted least
 // squares fits of the relative error, rounded one at a time from the lowest up.
-// Max error: exp 1 ULP, tanh 2 ULP.
+// Max error: exp 1 ULP, tanh 2 ULP, sigmoid 3 ULP.
 #pragma once
 #include "kernels/vec.hpp"
 
@@ -34,17 +34,40 @@ alignas(64) static constexpr float kExpTableLow[16] = {0.0f,
                                                        -1.1239278e-08f,
                                                        9.84532811e-09f};
 
-static inline VecF exp_by_table(VecF x) {
+// exp(x) = 2^floor(n) * 2^(index/16) * (1 + q), for |x| < 2^15.
+struct SplitExp {
+  VecF q, n;
+  __m512i index;
+};
+static inline SplitExp split_exp(VecF x) {
   const VecF magic = splat(786432.0f);  // 1.5 * 2^19: the last bit of a sum is 1/16
-  const VecF bounded = vmin(splat(89.0f), vmax(splat(-104.0f), x));
-  const VecF u = fma(bounded, splat(1.44269504f), magic);
+  const VecF u = fma(x, splat(1.44269504f), magic);
   const VecF n = u - magic;
-  const VecF r = fma(n, splat(0.00021219444f), fma(n, splat(-0.693359375f), bounded));
-  const VecF q = fma(r * r, fma(r, splat(0.166669652f), splat(0.500009954f)), r);
-  const VecF t = (VecF)_mm512_permutexvar_ps((__m512i)u, _mm512_load_ps(kExpTable));
-  const VecF low = (VecF)_mm512_permutexvar_ps((__m512i)u, _mm512_load_ps(kExpTableLow));
+  const VecF r = fma(n, splat(0.00021219444f), fma(n, splat(-0.693359375f), x));
+  return {fma(r * r, fma(r, splat(0.166669652f), splat(0.500009954f)), r), n, (__m512i)u};
+}
+static inline VecF exp_by_table_bounded(VecF x) {
+  const SplitExp e = split_exp(x);
+  const VecF t = (VecF)_mm512_permutexvar_ps(e.index, _mm512_load_ps(kExpTable));
+  const VecF low = (VecF)_mm512_permutexvar_ps(e.index, _mm512_load_ps(kExpTableLow));
   // scalef rounds n down to a whole number.
-  return (VecF)_mm512_scalef_ps((__m512)(fma(t, q, low) + t), (__m512)n);
+  return (VecF)_mm512_scalef_ps((__m512)(fma(t, e.q, low) + t), (__m512)e.n);
+}
+static inline VecF exp_by_table(VecF x) { return exp_by_table_bounded(vmin(splat(89.0f), vmax(splat(-104.0f), x))); }
+
+// sigmoid of x: e / (c + e) or c / (c + e) with e = c * exp(-|x|). The factor c makes every c * 2^(k/16) a float to
+// within 0.3 * 2^-24 of its size, so that no low part is needed, and lets c + e round finely where e is small.
+constexpr float kSigmoidFactor = 0.94021225f;
+alignas(64) static constexpr float kSigmoidTable[16] = {
+    0.94021225f, 0.981839001f, 1.02530873f, 1.07070303f, 1.11810708f, 1.16760993f, 1.21930444f, 1.27328765f,
+    1.32966089f, 1.38853002f,  1.45000553f, 1.51420271f, 1.5812422f,  1.65124977f, 1.72435689f, 1.80070066f};
+
+static inline VecF sigmoid_by_table(VecF x) {
+  const VecF down = (VecF)_mm512_or_ps((__m512)x, _mm512_set1_ps(-0.0f));
+  const SplitExp s = split_exp(vmax(splat(-104.0f), down));
+  const VecF t = (VecF)_mm512_permutexvar_ps(s.index, _mm512_load_ps(kSigmoidTable));
+  const VecF e = (VecF)_mm512_scalef_ps((__m512)fma(t, s.q, t), (__m512)s.n);
+  return (x < 0.0f ? e : splat(kSigmoidFactor)) / (e + kSigmoidFactor);
 }
 
 alignas(64) static constexpr float kTanhCentre[32] = {

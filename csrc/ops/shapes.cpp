@@ -8,7 +8,7 @@ namespace {
 
 // What a dimension letter stands for in this call, and which argument said so first.
 struct Bound {
-  std::string letter;
+  const std::string* letter;
   std::int64_t extent;
   const ArgSchema* by;
   const View* view;
@@ -23,12 +23,13 @@ struct Star {
 };
 
 struct Bindings {
-  std::vector<Bound> letters;
+  Bound letters[kMaxArgs * kMaxDims];
+  int count = 0;
   Star star;
 
   const Bound* find(const std::string& letter) const {
-    for (const Bound& bound : letters)
-      if (bound.letter == letter) return &bound;
+    for (int i = 0; i < count; ++i)
+      if (*letters[i].letter == letter) return &letters[i];
     return nullptr;
   }
 };
@@ -103,7 +104,7 @@ void bind_input(const OpSchema& schema, const ArgSchema& arg, const View& view, 
     } else if (const Bound* bound = bindings.find(dim)) {
       if (bound->extent != extent) mismatch(schema, arg, view, bindings);
     } else {
-      bindings.letters.push_back(Bound{dim, extent, &arg, &view});
+      bindings.letters[bindings.count++] = Bound{&dim, extent, &arg, &view};
     }
   }
 }
@@ -125,7 +126,6 @@ DType arg_dtype(const ArgSchema& arg, DType float_type) {
 
 void infer_shapes(const OpSchema& schema, OpCall& call, DType float_type) {
   Bindings bindings;
-  bindings.letters.reserve(kMaxArgs * kMaxDims);
   for (std::size_t i = 0; i < schema.inputs.size(); ++i)
     if (call.in[i].ndim >= 0) bind_input(schema, schema.inputs[i], call.in[i], bindings);
   for (std::size_t o = 0; o < schema.outputs.size(); ++o) {

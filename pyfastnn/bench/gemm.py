@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfastnn import _core
+from pyfastnn.bench.peaks import Peaks
 from pyfastnn.bench.race import RATIO_NOTE, Result, geometric_mean, ratio_text, time_text
 from pyfastnn.bench.table import format_table
 from pyfastnn.bench.timing import Case, Subject, WrongResult
@@ -23,18 +24,43 @@ _PRODUCTS += [("NN", 1000, 500, 500), ("NT", 1000, 500, 500), ("TN", 500, 1000, 
 _PRODUCTS += [("NN", 256, 1024, 1024), ("NT", 256, 1024, 1024), ("TN", 1024, 256, 1024)]
 _PRODUCTS += [(kind, s, s, s) for s in (32, 64, 128, 256, 512, 1024, 2048) for kind in ("NN", "NT", "TN")]
 
+# Outputs of width 10 and 50, each with at least a million multiply-adds.
+_SKINNY = [("NN", 256, 1024, 10), ("TN", 1024, 256, 10), ("NN", 1000, 500, 10), ("TN", 500, 1000, 10)]
+_SKINNY += [("NN", 100, 3072, 50), ("TN", 3072, 100, 50), ("NN", 1000, 500, 50), ("TN", 500, 1000, 50)]
+
 _OPS = {"NN": "linear_forward", "NT": "linear_dx", "TN": "linear_dw"}
 
+LISTS = ("training", "random", "skinny")
+RANDOM_SHAPES, LARGEST_RANDOM = 60, 1500
 
-def cases(names: list[str] | None = None, dtype: str = "float32") -> list[Case]:
-    """Return the products, or those named ``MxKxN`` (all three kinds) or ``NN:MxKxN``.
+
+def _random() -> list[tuple[str, int, int, int]]:
+    """Return the products nobody chose: 60 shapes, each size log-uniform in 1 .. 1500, in all three kinds."""
+    rng = np.random.default_rng(20240003)
+    sizes = np.exp(rng.uniform(0, np.log(LARGEST_RANDOM + 1), (RANDOM_SHAPES, 3))).astype(int)
+    return [(kind, int(m), int(k), int(n)) for m, k, n in sizes for kind in _OPS]
+
+
+def cases(names: list[str] | None = None, dtype: str = "float32", lists: Sequence[str] = ("training",)) -> list[Case]:
+    """Return the products of some lists, or those named ``MxKxN`` (all three kinds) or ``NN:MxKxN``.
+
+    Parameters
+    ----------
+    names : list of str, optional
+        Products; ``lists`` is not looked at then.
+    dtype : {"float32", "float64"}
+        Of the factors.
+    lists : sequence of str, default ("training",)
+        ``"training"`` the products of the tasks and squares, ``"random"`` 60 random shapes of a fixed seed in all three kinds,
+        ``"skinny"`` narrow ones.
 
     Raises
     ------
     ValueError
         If a name is written differently.
     """
-    products = list(_PRODUCTS)
+    listed = {"training": _PRODUCTS, "random": _random(), "skinny": _SKINNY}
+    products = [(one, *product) for one in lists for product in listed[one]]
     if names:
         products = []
         for name in names:
@@ -43,8 +69,8 @@ def cases(names: list[str] | None = None, dtype: str = "float32") -> list[Case]:
             if kind not in ("", *_OPS) or len(parts) != 3 or not all(p.isdigit() and int(p) for p in parts):
                 raise ValueError(f"shape {name!r}: expected MxKxN such as 100x3072x50, or NN:MxKxN, NT:MxKxN, TN:MxKxN")
             m, k, n = (int(p) for p in parts)
-            products += [(one, m, k, n) for one in ([kind] if kind else _OPS)]
-    return [{"kind": kind, "m": m, "k": k, "n": n, "dtype": dtype} for kind, m, k, n in products]
+            products += [("named", one, m, k, n) for one in ([kind] if kind else _OPS)]
+    return [{"kind": kind, "m": m, "k": k, "n": n, "dtype": dtype, "list": one} for one, kind, m, k, n in products]
 
 
 def flop(case: Case) -> float:
@@ -123,41 +149,55 @@ def name(case: Case) -> str:
     return f"{case['kind']}:{case['m']}x{case['k']}x{case['n']}"
 
 
-def report(results: Sequence[Result]) -> str:
+def report(results: Sequence[Result], peaks: Peaks | None = None) -> str:
     """Return the table of a race: ours, then the peers with their ratios to ours, and how we stand against the better one."""
     labels = [k for k in dict.fromkeys(label for r in results for label in r.times) if k != "ours"]
-    header = ["product", "us", "GF/s"]
+    header = ["product", "us", "GF/s", *(["peak"] if peaks else [])]
     for label in labels:
         header += [f"{label} GF/s", "ratio"]
     header += ["worse ratio"] if labels else []
-    rows, worse = [], {}
+    rows = []
     for result in results:
         if result.refused:
             rows.append([result.name, "refused", *[""] * (len(header) - 2)])
             continue
-        work = flop(result.case) * 1e-9
-        row = [result.name, time_text(result.times["ours"].median), f"{work / result.times['ours'].median:.1f}"]
+        ours, work = result.times["ours"].median, flop(result.case) * 1e-9
+        row = [result.name, time_text(ours), f"{work / ours:.1f}"]
+        row += [f"{100 * work / ours / peak_of(result.case, peaks):.0f} %"] if peaks else []
         for label in labels:
-            peer = result.times[label]
-            row += [f"{work / peer.median:.1f}", ratio_text(peer)]
+            peer = result.times.get(label)
+            row += [f"{work / peer.median:.1f}", ratio_text(peer)] if peer else ["-", "-"]
         best = result.best_peer()
-        if best is not None:
-            worse[result.name] = best[1].ratio
-            row.append(f"{best[1].ratio:.2f}x")
+        row += [f"{best[1].ratio:.2f}x" if best else "-"] if labels else []
         rows.append(row)
     lines = [
         format_table(header, rows),
         "Called from Python by all, with a given output: the cost of a call is in every time.",
     ]
-    if worse:
-        last = min(worse, key=lambda k: worse[k])
-        level = sum(r >= 1 for r in worse.values())
+    if labels:
         lines.append(RATIO_NOTE)
-        lines.append(
-            f"Against the better peer: geometric mean {geometric_mean(list(worse.values())):.3f}x, "
-            f"worst {worse[last]:.2f}x ({last}), at least 1.0x on {level} of {len(worse)}"
-        )
-        for label in labels:
-            ratios = [r.times[label].ratio for r in results if not r.refused]
-            lines.append(f"Against {label}: geometric mean {geometric_mean(ratios):.3f}x")
+        for one in dict.fromkeys(r.case["list"] for r in results):
+            lines += _standing([r for r in results if r.case["list"] == one], one, labels)
     return "\n".join(lines)
+
+
+def peak_of(case: Case, peaks: Peaks) -> float:
+    """Return the peak for a product in GFLOP/s: half as many float64 numbers fit a register."""
+    return float(peaks["gflops"]) * (0.5 if case["dtype"] == "float64" else 1.0)
+
+
+def _standing(results: Sequence[Result], listed: str, labels: Sequence[str]) -> list[str]:
+    """Return how ours stands against the better peer and against each, over one list."""
+    best = {r.name: found[1].ratio for r in results if (found := r.best_peer())}
+    if not best:
+        return []
+    last = min(best, key=lambda k: best[k])
+    level = sum(r >= 1 for r in best.values())
+    lines = [
+        f"{listed}: against the best peer geometric mean {geometric_mean(list(best.values())):.3f}x, worst "
+        f"{best[last]:.2f}x ({last}), at least 1.0x on {level} of {len(best)} ({100 * level / len(best):.0f} %)"
+    ]
+    for label in labels:
+        ratios = [r.times[label].ratio for r in results if label in r.times]
+        lines.append(f"{listed}: against {label} geometric mean {geometric_mean(ratios):.3f}x")
+    return lines

@@ -18,7 +18,7 @@ def describe() -> dict[str, Any]:
     found: dict[str, Any] = {
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
-        "caches": _caches(),
+        "caches": caches(),
         "isa": _core.active_isa(),
         "threads": _core.num_threads(),
         "openmp": _core.openmp_runtime(),
@@ -85,7 +85,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _caches() -> dict[str, str]:
+def caches() -> dict[str, str]:
     """Return the sizes of the caches of the first core, as Linux tells them."""
     found = {}
     for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):

@@ -9,12 +9,20 @@ import numpy as np
 
 from pyfastnn import _core
 from pyfastnn._names import unknown
+from pyfastnn.bench.peaks import Peaks
 from pyfastnn.bench.race import RATIO_NOTE, Result, geometric_mean, ratio_text, time_text
 from pyfastnn.bench.table import format_table
 from pyfastnn.bench.timing import Case, Subject, WrongResult
 from pyfastnn.reference import OpSpec, Sample, specs
 from pyfastnn.reference.spec import Array, label_of
 from pyfastnn.testing import make_call, op_table, rng_of
+
+# Many classes; parameters that fit a cache and that fit none.
+_MORE: dict[str, tuple[dict[str, int], ...]] = {
+    "softmax_cross_entropy": ({"n": 128, "c": 1000},),
+    "momentum_step": ({"size": 100_000}, {"size": 10_000_000}),
+    "adam_step": ({"size": 100_000}, {"size": 10_000_000}),
+}
 
 PEER_TOLERANCE = 1e-4
 """Error of a peer relative to the largest magnitude of an output: they promise no bound of their own."""
@@ -31,7 +39,13 @@ def cases(names: list[str] | None = None, dtype: str = "float32") -> list[Case]:
     for wanted in names or ():
         if wanted not in op_table():
             raise ValueError(unknown("op", wanted, op_table()))
-    return [{"op": op, "sizes": sizes, "dtype": dtype} for op in names or op_table() for sizes in specs()[op].bench]
+    return [{"op": op, "sizes": sizes, "dtype": dtype} for op in names or op_table() for sizes in sizes_of(op)]
+
+
+def sizes_of(op: str) -> list[dict[str, int]]:
+    """Return the sizes an op is timed at: those of its spec, and what else is worth knowing."""
+    sizes = list(specs()[op].bench)
+    return sizes + [more for more in _MORE.get(op, ()) if more not in sizes]
 
 
 def name(case: Case) -> str:
@@ -120,7 +134,7 @@ def verify(case: Case, answers: Mapping[str, Any]) -> None:
             )
 
 
-def report(results: Sequence[Result]) -> str:
+def report(results: Sequence[Result], peaks: Peaks | None = None) -> str:
     """Return the table of a race: ours, then the peers with their ratios to ours."""
     labels = [k for k in dict.fromkeys(label for r in results for label in r.times) if k != "ours"]
     header = ["op", "us", "rate"]

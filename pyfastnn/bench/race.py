@@ -54,6 +54,14 @@ class Result:
         best = min(peers, key=lambda k: peers[k].ratio)
         return best, peers[best]
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Result:
+        """Return the result that `json` was made of."""
+        times = {k: Summary(**v) for k, v in values["times"].items()}
+        known = ("name", "case", "refused", "times")
+        notes = {k: v for k, v in values.items() if k not in known}
+        return cls(values["name"], values["case"], times, values["refused"], notes)
+
     def json(self) -> dict[str, Any]:
         """Return JSON values."""
         times = {k: asdict(v) for k, v in self.times.items()}

@@ -9,6 +9,8 @@ import numpy as np
 
 from pyfastnn import Trainer, nn, optim
 from pyfastnn.bench import tasks
+from pyfastnn.bench.floor import floor
+from pyfastnn.bench.peaks import Peaks
 from pyfastnn.bench.race import RATIO_NOTE, Result, ratio_text, time_text
 from pyfastnn.bench.table import format_table
 from pyfastnn.bench.timing import Case, Subject, WrongResult
@@ -176,10 +178,18 @@ class Fit(Subject):
         self.trainer.fit(X, y, epochs=epochs, batch_size=self.task.batch, max_steps=steps, shuffle=shuffle, verbose=0)
 
 
-def report(results: Sequence[Result]) -> str:
-    """Return the table of a race: ours, `Trainer.fit`, then the peers with their ratios to ours."""
+def report(results: Sequence[Result], peaks: Peaks | None = None) -> str:
+    """Return the table of a race: ours, its floor, `Trainer.fit`, then the peers with their ratios to ours."""
     labels = [k for k in dict.fromkeys(label for r in results for label in r.times) if k not in ("ours", "ours fit")]
-    header = ["task", "us/step", "10-90 %", "GF/s", "fit us", "fit/bare"]
+    header = [
+        "task",
+        "us/step",
+        "10-90 %",
+        "GF/s",
+        *(["floor us", "ours/floor"] if peaks else []),
+        "fit us",
+        "fit/bare",
+    ]
     for label in labels:
         header += [f"{label} us", "ratio"]
     header += ["best peer"] if labels else []
@@ -191,6 +201,9 @@ def report(results: Sequence[Result]) -> str:
         ours, fit = result.times["ours"], result.times.get("ours fit")
         row = [result.name, time_text(ours.median), f"{time_text(ours.p10)}-{time_text(ours.p90)}"]
         row.append(f"{tasks.get(result.name).flop / ours.median * 1e-9:.1f}")
+        if peaks:
+            least = floor(tasks.get(result.name), peaks).seconds
+            row += [time_text(least), f"{ours.median / least:.2f}x"]
         row += [time_text(fit.median), ratio_text(fit)] if fit else ["-", "-"]
         for label in labels:
             peer = result.times.get(label)

@@ -19,6 +19,7 @@ Array = NDArray[Any]
 Layer = tuple[Any, ...]
 
 CLASSES = 10
+WIDEST = 4096
 CHECK_STEPS = 50
 """Losses of so many steps are compared before anything is timed."""
 
@@ -122,11 +123,16 @@ TASKS = {
 def get(name: str) -> Task:
     """Return a task by name.
 
+    ``"W64"`` is a net of that width, 64-64-10 ReLU, batch 64, Adam: for times over sizes.
+
     Raises
     ------
     ValueError
         If no task has that name.
     """
+    if name[:1] == "W" and name[1:].isdigit() and 0 < int(name[1:]) <= WIDEST:
+        w = int(name[1:])
+        return Task(name, f"{w}-{w}-10 ReLU, batch 64, Adam", _dense(w, w, CLASSES), 64, 6400, "adam", 1e-4)
     if name not in TASKS:
         raise ValueError(unknown("task", name, TASKS))
     return TASKS[name]
@@ -142,16 +148,20 @@ def named_layers(task: Task) -> list[tuple[str, Layer]]:
     return named
 
 
-@lru_cache(maxsize=1)
 def data(task: Task) -> tuple[Array, Array, Array]:
     """Return standard normal rows, labels (int64), and a random order of the rows (int64).
 
     Step k takes the rows ``order[j * batch : (j + 1) * batch]`` with ``j = k % steps``.
     """
+    return _data(task.rows, task.features)
+
+
+@lru_cache(maxsize=1)
+def _data(rows: int, features: int) -> tuple[Array, Array, Array]:
     rng = np.random.default_rng(20240001)
-    X = rng.standard_normal((task.rows, task.features), dtype=np.float32)
-    y = rng.integers(0, CLASSES, task.rows)
-    return X, y, rng.permutation(task.rows)
+    X = rng.standard_normal((rows, features), dtype=np.float32)
+    y = rng.integers(0, CLASSES, rows)
+    return X, y, rng.permutation(rows)
 
 
 def first_weights(task: Task) -> dict[str, Array]:

@@ -35,9 +35,15 @@ class Subject(ABC):
     ----------
     least_seconds : float
         Samples are made no shorter than this, for work whose cost a short run would overstate.
+    unit : int
+        Calls come in multiples of this, for work that does several at a time.
+    warm : bool
+        Whether a sample begins with work that is not timed; not for work of seconds.
     """
 
     least_seconds = 0.0
+    unit = 1
+    warm = True
 
     @abstractmethod
     def check(self) -> Any:
@@ -81,7 +87,8 @@ def waiting_ns() -> int:
 def measure(subject: Subject, calls: int) -> Reading:
     """Take one sample: one call to warm the caches, then ``calls`` timed ones."""
     subject.reset()
-    subject.run(1)
+    if subject.warm:
+        subject.run(subject.unit)
     waited = waiting_ns()
     start = time.perf_counter_ns()
     subject.run(calls)
@@ -92,15 +99,16 @@ def measure(subject: Subject, calls: int) -> Reading:
 
 def calls_for(subject: Subject, seconds: float) -> int:
     """Return how many calls last about ``seconds`` (or the subject's least), at least one."""
-    seconds, calls = max(seconds, subject.least_seconds), 1
+    seconds, calls, unit = max(seconds, subject.least_seconds), subject.unit, subject.unit
     while True:
         subject.reset()
         start = time.perf_counter()
         subject.run(calls)
         spent = time.perf_counter() - start
         if spent >= 0.3 * seconds:
-            return max(1, round(calls * seconds / spent))
-        calls = max(2 * calls, round(0.5 * seconds / max(spent, 1e-7)) if spent > 1e-4 else 0)
+            return unit * max(1, round(calls / unit * seconds / spent))
+        guess = calls * 0.5 * seconds / max(spent, 1e-7) if spent > 1e-4 else 0
+        calls = max(2 * calls, unit * round(guess / unit))
 
 
 class Runner(Protocol):

@@ -128,6 +128,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="write the state of the training now and then, and at the end: for --resume",
     )
     add("--resume", metavar="FILE", help="continue the training of a checkpoint for --epochs more")
+    add("--profile", action="store_true", help="say where the time of a training step goes, before training")
     add(
         "--verbose",
         type=whole(0, 2),
@@ -155,6 +156,8 @@ def run(options: argparse.Namespace) -> int:
     if options.verbose:
         print(dataset)
         print(network.describe(trainer, batch), flush=True)
+    if options.profile:
+        print(trainer.profile(dataset.X_train, dataset.y_train, batch_size=batch), flush=True)
     callbacks: list[Callable[[Trainer, Row], object]] = [network.decaying(decay)]
     if options.checkpoint is not None:
         callbacks.append(_checkpoints(options.checkpoint))

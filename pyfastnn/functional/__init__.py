@@ -10,6 +10,8 @@ from pyfastnn.functional.activation import (
     add,
     elu,
     elu_backward,
+    exp,
+    exp_backward,
     leaky_relu,
     leaky_relu_backward,
     relu,
@@ -22,6 +24,7 @@ from pyfastnn.functional.activation import (
 from pyfastnn.functional.dropout import dropout, dropout_backward
 from pyfastnn.functional.gather import gather_labels, gather_rows
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
+from pyfastnn.functional.linear_bf16 import linear_dw_bf16, linear_dx_bf16, linear_forward_bf16
 from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
 from pyfastnn.functional.norm import batch_norm, batch_norm_backward, batch_norm_predict
 from pyfastnn.functional.optimizer import (
@@ -43,6 +46,8 @@ __all__ = [
     "dropout_backward",
     "elu",
     "elu_backward",
+    "exp",
+    "exp_backward",
     "gather_labels",
     "gather_rows",
     "l2_penalty",
@@ -52,7 +57,10 @@ __all__ = [
     "linear_backward",
     "linear_db",
     "linear_dw",
+    "linear_dw_bf16",
     "linear_dx",
+    "linear_dx_bf16",
+    "linear_forward_bf16",
     "mean_squared_error",
     "momentum_step",
     "nesterov_step",

@@ -139,6 +139,7 @@ RULES: dict[str, Rule] = {
     "elu_forward": _elementwise("elu_backward", "y"),
     "sigmoid_forward": _elementwise("sigmoid_backward", "y"),
     "tanh_forward": _elementwise("tanh_backward", "y"),
+    "exp_forward": _elementwise("exp_backward", "y"),
     "batch_norm_forward": _batch_norm,
     "dropout_forward": _dropout,
     "softmax_cross_entropy": _loss(2),

@@ -1,8 +1,14 @@
-"""Graph to Graph: the same bits in a better order. Each rewrite has a switch and an equality test."""
+"""Graph to Graph. Each rewrite has a switch and a test; all but `to_bf16`, which rounds, keep every bit."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pyfastnn.graph.graph import Graph, Node
+
+_PRODUCTS = ("linear_forward", "linear_dx", "linear_dw")
+_NARROW = 16
+"""Products with so few inputs or outputs stay as they are: they cost little, and the last layer is where rounding shows most."""
 
 
 def hoist_updates(graph: Graph) -> Graph:
@@ -36,6 +42,33 @@ def hoist_updates(graph: Graph) -> Graph:
     for at, node in enumerate(others):
         nodes.append(node)
         nodes.extend(behind.get(at, []))
+    return Graph(dict(graph.values), nodes)
+
+
+def to_bf16(graph: Graph) -> Graph:
+    """Let large matrix products round their factors to bfloat16.
+
+    ``linear_forward``, ``linear_dx`` and ``linear_dw`` become ``linear_forward_bf16`` and so on wherever the weights have more than 16
+    rows and columns. This changes results: each factor by a relative ``2**-8`` at most.
+
+    Parameters
+    ----------
+    graph : Graph
+        Forward and backward nodes. Not changed.
+
+    Returns
+    -------
+    Graph
+        The same nodes with other ops.
+    """
+    nodes = []
+    for node in graph.nodes:
+        if node.op in _PRODUCTS:
+            w = node.outputs[0] if node.op == "linear_dw" else node.inputs[1]
+            assert w is not None
+            if all(isinstance(d, int) and d > _NARROW for d in graph.values[w].shape):
+                node = replace(node, op=f"{node.op}_bf16")
+        nodes.append(node)
     return Graph(dict(graph.values), nodes)
 
 

@@ -55,6 +55,7 @@ def save(trainer: Trainer, path: str | Path) -> None:
         "optimizer_settings": trainer.optimizer.config(),
         "seed": trainer.seed,
         "guard": trainer.guard,
+        "precision": trainer.precision,
         "epoch": trainer.epoch,
         "step_count": trainer.step_count,
         "first_loss": first if math.isfinite(first) else None,
@@ -79,6 +80,8 @@ def load(path: str | Path) -> Trainer:
     ------
     ModelFileError
         If the file is damaged, is no checkpoint, or was written by a later version.
+    RuntimeError
+        If the training was in a precision that this processor lacks.
     """
     from pyfastnn.train.trainer import Trainer
 
@@ -94,6 +97,7 @@ def load(path: str | Path) -> Trainer:
             from_config(settings["optimizer"], settings["optimizer_settings"]),
             seed=settings["seed"],
             guard=settings["guard"],
+            precision=settings.get("precision", "float32"),
         )
         trainer.epoch = _count(settings, "epoch")
         trainer.step_count = _count(settings, "step_count")

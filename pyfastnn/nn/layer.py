@@ -6,7 +6,7 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pyfastnn._names import unknown
+from pyfastnn._names import helpful_keywords, unknown
 from pyfastnn.graph import Builder
 from pyfastnn.nn.initializers import Normal
 
@@ -47,6 +47,11 @@ class Layer:
 
     kind: ClassVar[str] = ""
     """Name in model files and stem of the layer's name in a model, such as ``"linear"``."""
+
+    def __init_subclass__(cls) -> None:
+        """Let the constructor of every layer answer unknown keywords helpfully."""
+        if "__init__" in cls.__dict__:
+            cls.__init__ = helpful_keywords(cls.__init__)  # type: ignore[method-assign]
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of one row of the output, given that of the input (both without the batch)."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfastnn._names import unknown
+from pyfastnn._names import helpful_keywords, unknown
 from pyfastnn.graph import BATCH, Builder
 from pyfastnn.nn import initializers
 from pyfastnn.nn.layer import Layer, Parameter, Shape
@@ -19,6 +19,8 @@ from pyfastnn.nn.layer import Layer, Parameter, Shape
 if TYPE_CHECKING:
     from pyfastnn.backends.cpu import CpuPlan
     from pyfastnn.data.preprocessing import Preprocessor
+    from pyfastnn.graph import Graph
+    from pyfastnn.nn.predictor import Predictor
 
 Array = NDArray[Any]
 
@@ -303,13 +305,43 @@ class Model:
         scores /= scores.sum(axis=1, keepdims=True)
         return scores
 
+    def predictor(self, max_batch: int = 1, threads: int = 1) -> Predictor:
+        """Return a function of a few rows, for prediction row by row with the least delay.
+
+        Parameters
+        ----------
+        max_batch : int, default 1
+            Most rows of a call.
+        threads : int, default 1
+            Threads of a call; with 1 it never starts or wakes any.
+
+        Returns
+        -------
+        Predictor
+            ``p(x)`` has the bits of ``model(x)``. It has a workspace of its own and reads the model's weights in place.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built.
+        ValueError
+            If a number is under 1.
+        """
+        from pyfastnn.nn.predictor import Predictor
+
+        return Predictor(self, max_batch, threads)
+
+    def prediction_graph(self) -> Graph:
+        """Return the prediction form as a graph from ``X`` and ``index`` to ``scores``."""
+        builder, _, scores = self.forward_graph(training=False)
+        return _renamed(builder, scores, "scores").graph
+
     def _prediction_plan(self) -> CpuPlan:
         from pyfastnn.backends.cpu import CpuPlan
 
-        builder, _, scores = self.forward_graph(training=False)
-        graph = _renamed(builder, scores, "scores")
-        plan = CpuPlan({"predict": graph.graph}, {"scores": "row"}, max_batch=_PREDICT_BATCH, dtype=self.dtype.name)
-        plan.bind({k: v for k, v in self.arrays().items() if k in graph.graph.values})
+        graph = self.prediction_graph()
+        plan = CpuPlan({"predict": graph}, {"scores": "row"}, max_batch=_PREDICT_BATCH, dtype=self.dtype.name)
+        plan.bind({k: v for k, v in self.arrays().items() if k in graph.values})
         plan.bind(self.folded())
         return plan
 
@@ -381,6 +413,7 @@ class Sequential(Model):
         If something else than a layer object is given.
     """
 
+    @helpful_keywords
     def __init__(self, *layers: Layer, preprocess: Preprocessor | None = None, dtype: str = "float32") -> None:
         if not layers:
             raise TypeError("Sequential: no layers given")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfastnn._names import unknown
+from pyfastnn._names import helpful_keywords, unknown
 from pyfastnn.nn.layer import number
 
 _INF = float("inf")
@@ -29,6 +29,11 @@ class Optimizer:
     """
 
     kind: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        """Let the constructor of every update rule answer unknown keywords helpfully."""
+        if "__init__" in cls.__dict__:
+            cls.__init__ = helpful_keywords(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(self, learning_rate: float, weight_decay: float) -> None:
         owner = type(self).__name__
@@ -108,7 +113,11 @@ class SGD(Optimizer):
 
     def fields(self) -> dict[str, float]:
         """Return rate, decay and momentum."""
-        return {**super().fields(), "momentum": self.momentum}
+        return {
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "momentum": self.momentum,
+        }
 
     def config(self) -> dict[str, Any]:
         """Return the settings."""
@@ -162,7 +171,13 @@ class Adam(Optimizer):
 
     def fields(self) -> dict[str, float]:
         """Return rate, decay, betas and eps."""
-        return {**super().fields(), "beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
+        return {
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "beta1": self.beta1,
+            "beta2": self.beta2,
+            "eps": self.eps,
+        }
 
     def following(self, step: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Return the bias corrections ``1 - beta**t``."""

@@ -4,7 +4,7 @@ Imports NumPy and `pyfastnn.graph` only, so that it shares no mistake with the k
 or the layers.
 """
 
-from pyfastnn.reference import activation, dropout, gather, linear, loss, norm, optimizer
+from pyfastnn.reference import activation, dropout, gather, linear, linear_bf16, loss, norm, optimizer
 from pyfastnn.reference.interpreter import interpret
 from pyfastnn.reference.spec import HYPER_FIELDS, Cost, ErrorCase, OpSpec, Rounding, Sample, specs
 
@@ -20,6 +20,7 @@ __all__ = [
     "gather",
     "interpret",
     "linear",
+    "linear_bf16",
     "loss",
     "norm",
     "optimizer",

@@ -53,6 +53,16 @@ def leaky_relu_backward(dy: Array, x: Array, *, negative_slope: float = 0.01) ->
     return (np.where(x > 0, dy, negative_slope * dy),)
 
 
+def exp_forward(x: Array) -> tuple[Array]:
+    """Return exp(x)."""
+    return (np.exp(x),)
+
+
+def exp_backward(dy: Array, y: Array) -> tuple[Array]:
+    """Return dy * exp(x), from the output."""
+    return (dy * y,)
+
+
 def elu_forward(x: Array, *, alpha: float = 1.0) -> tuple[Array]:
     """Return x where positive, else alpha * (exp(x) - 1)."""
     return (np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),)
@@ -116,6 +126,14 @@ def _elu_bound(r: Rounding, x: Array, *, alpha: float = 1.0) -> tuple[Any]:
 def _elu_backward_bound(r: Rounding, dy: Array, y: Array, *, alpha: float = 1.0) -> tuple[Any]:
     inexact = 0.0 if _is_exact(r, alpha) else r.u * abs(alpha)
     return (np.where(y > 0, 0, np.abs(dy) * (r.relative(2, y + alpha) + inexact) + r.tiny),)
+
+
+def _exp_bound(r: Rounding, x: Array) -> tuple[Any]:
+    return (_ulps(r, np.exp(x), 1, 2),)
+
+
+def _exp_backward_bound(r: Rounding, dy: Array, y: Array) -> tuple[Any]:
+    return (r.relative(1, dy * y),)
 
 
 def _sigmoid_bound(r: Rounding, x: Array) -> tuple[Any]:
@@ -241,6 +259,8 @@ _add(
     2,
     _SLOPE,
 )
+_add("exp_forward", exp_forward, _exp_bound, ("x",), "elementary", 10, backward={"x": "exp_backward.dx"})
+_add("exp_backward", exp_backward, _exp_backward_bound, ("dy", "y"), "elementary", 1)
 _add("elu_forward", elu_forward, _elu_bound, ("x",), _ELU, 12, _ALPHA, {"x": "elu_backward.dx"})
 _add("elu_backward", elu_backward, _elu_backward_bound, ("dy", "y"), _ELU, 3, _ALPHA)
 _add(

@@ -62,16 +62,19 @@ def _dot_bound(r: Rounding, length: int, gauge: Array) -> Array:
     return bound
 
 
-def _forward_bound(r: Rounding, x: Array, w: Array, b: Array | None = None) -> tuple[Array]:
+def forward_bound(r: Rounding, x: Array, w: Array, b: Array | None = None) -> tuple[Array]:
+    """Bound the error of `linear_forward`."""
     gauge = np.abs(x) @ np.abs(w)
     return (_dot_bound(r, x.shape[1], gauge if b is None else gauge + np.abs(b)),)
 
 
-def _dx_bound(r: Rounding, dy: Array, w: Array) -> tuple[Array]:
+def dx_bound(r: Rounding, dy: Array, w: Array) -> tuple[Array]:
+    """Bound the error of `linear_dx`."""
     return (_dot_bound(r, w.shape[1], np.abs(dy) @ np.abs(w).T),)
 
 
-def _dw_bound(r: Rounding, x: Array, dy: Array) -> tuple[Array]:
+def dw_bound(r: Rounding, x: Array, dy: Array) -> tuple[Array]:
+    """Bound the error of `linear_dw`."""
     return (_dot_bound(r, len(x), np.abs(x).T @ np.abs(dy)),)
 
 
@@ -79,7 +82,8 @@ def _db_bound(r: Rounding, dy: Array) -> tuple[Array]:
     return (_dot_bound(r, len(dy), np.abs(dy).sum(axis=0)),)
 
 
-def _case(op: str, rng: Rng, dtype: DTypeLike, n: int, i: int, o: int) -> Sample:
+def case(op: str, rng: Rng, dtype: DTypeLike, n: int, i: int, o: int) -> Sample:
+    """Return random arguments of an op of this file."""
     arrays = {
         "x": normal(rng, dtype, n, i),
         "w": normal(rng, dtype, i, o),
@@ -97,8 +101,9 @@ _INPUTS = {
 }
 
 
-def _special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
-    nonfinite = dict(_case(op, rng, dtype, n=9, i=11, o=19).inputs)
+def special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
+    """Return samples with values an op treats by rule."""
+    nonfinite = dict(case(op, rng, dtype, n=9, i=11, o=19).inputs)
     for array in nonfinite.values():
         assert array is not None
         array.flat[:: array.size // 5 + 1] = 0
@@ -107,19 +112,20 @@ def _special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
     for name in ("w", "b"):  # keeps the whole result from becoming NaN
         if name in nonfinite:
             nonfinite[name] = normal(rng, dtype, *((11, 19) if name == "w" else (19,)))
-    small = _case(op, rng, dtype, n=5, i=6, o=7).inputs
+    small = case(op, rng, dtype, n=5, i=6, o=7).inputs
     tiny = np.finfo(np.dtype(dtype)).tiny
     small = {name: None if a is None else (a * tiny**0.5).astype(dtype) for name, a in small.items()}
     samples = [Sample("nonfinite", nonfinite), Sample("subnormal", small)]
     if op == "linear_forward":
         for n, i, o in ((1, 5, 3), (13, 31, 33), (3, 0, 4)):
-            inputs = {**_case(op, rng, dtype, n=n, i=i, o=o).inputs, "b": None}
+            inputs = {**case(op, rng, dtype, n=n, i=i, o=o).inputs, "b": None}
             samples.append(Sample("nobias_" + label_of(n=n, i=i, o=o), inputs))
     return samples
 
 
-def _errors(op: str, rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
-    good = _case(op, rng, dtype, n=2, i=5, o=4).inputs
+def errors(op: str, rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
+    """Return calls an op must refuse."""
+    good = case(op, rng, dtype, n=2, i=5, o=4).inputs
     last = [name for name in good if name != "b"][-1]
     cases = [ErrorCase(Sample("dtype", different_dtype(good, last)), TypeError, f"{op}: '{last}'.*int32")]
     cases.append(ErrorCase(Sample("rank", {**good, last: normal(rng, dtype, 5)}), ValueError, f"{op}: '{last}'"))
@@ -170,9 +176,9 @@ def _sum_cost(itemsize: int, n: int, i: int, o: int) -> Cost:
 
 
 for _name, _reference, _bound, _cost in (
-    ("linear_forward", linear_forward, _forward_bound, _product_cost),
-    ("linear_dx", linear_dx, _dx_bound, _product_cost),
-    ("linear_dw", linear_dw, _dw_bound, _product_cost),
+    ("linear_forward", linear_forward, forward_bound, _product_cost),
+    ("linear_dx", linear_dx, dx_bound, _product_cost),
+    ("linear_dw", linear_dw, dw_bound, _product_cost),
     ("linear_db", linear_db, _db_bound, _sum_cost),
 ):
     register(
@@ -180,11 +186,11 @@ for _name, _reference, _bound, _cost in (
             name=_name,
             reference=_reference,
             bound=_bound,
-            case=partial(_case, _name),
+            case=partial(case, _name),
             shapes=SHAPES,
             bench=BENCH,
-            special=partial(_special, _name),
-            errors=partial(_errors, _name),
+            special=partial(special, _name),
+            errors=partial(errors, _name),
             cost=_cost,
             source=SOURCE,
             backward={"x": "linear_dx.dx", "w": "linear_dw.dw", "b": "linear_db.db"}

@@ -298,6 +298,7 @@ def _special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
     if "beta1" in samples[0].hyper:
         changes = {"beta1": 0.8, "beta2": 0.99, "eps": 1e-3}
         samples.append(Sample("other_betas", _arrays(op, rng, dtype, 11), {}, _hyper(op, **changes)))
+        samples.append(Sample("tiny_eps", _arrays(op, rng, dtype, 37), {}, _hyper(op, eps=1e-35)))
     return samples
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pyfastnn.backends.cpu import HYPER, CpuPlan
 from pyfastnn.graph import Graph
 from pyfastnn.graph.autodiff import backward
-from pyfastnn.graph.rewrites import hoist_updates
+from pyfastnn.graph.rewrites import hoist_updates, to_bf16
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
@@ -22,7 +22,7 @@ DECAY_GROUP, PLAIN_GROUP = 0, 1
 """Hyper rows: parameters that weight decay applies to, and those exempt."""
 
 
-def training_graph(model: Model, loss: Loss, optimizer: Optimizer, *, hoist: bool = True) -> Graph:
+def training_graph(model: Model, loss: Loss, optimizer: Optimizer, *, hoist: bool = True, bf16: bool = False) -> Graph:
     """Return gather, forward, loss, backward and updates as one graph.
 
     Parameters
@@ -35,6 +35,8 @@ def training_graph(model: Model, loss: Loss, optimizer: Optimizer, *, hoist: boo
         Its update rule.
     hoist : bool, default True
         Whether updates stand right behind their gradients (`pyfastnn.graph.rewrites.hoist_updates`) or all at the end.
+    bf16 : bool, default False
+        Whether large products round their factors to bfloat16 (`pyfastnn.graph.rewrites.to_bf16`).
     """
     builder, index, scores = model.forward_graph(training=True)
     value = loss.forward(builder, scores, index)
@@ -45,7 +47,8 @@ def training_graph(model: Model, loss: Loss, optimizer: Optimizer, *, hoist: boo
         slots = [builder.value(f"{name}.{slot}", shape, kind="state") for slot in optimizer.slots]
         group = DECAY_GROUP if model.declared[name].decay else PLAIN_GROUP
         builder.emit(optimizer.op, (name, gradient, *slots), group=group, name="update")
-    return hoist_updates(builder.graph) if hoist else builder.graph
+    graph = to_bf16(builder.graph) if bf16 else builder.graph
+    return hoist_updates(graph) if hoist else graph
 
 
 def evaluation_graph(model: Model, loss: Loss) -> Graph:
@@ -104,7 +107,14 @@ EVALUATION_BATCH = 256
 
 
 def compile_plans(
-    model: Model, loss: Loss, optimizer: Optimizer, slots: dict[str, Array], batch: int, key: tuple[Any, ...] = ()
+    model: Model,
+    loss: Loss,
+    optimizer: Optimizer,
+    slots: dict[str, Array],
+    batch: int,
+    key: tuple[Any, ...] = (),
+    *,
+    bf16: bool = False,
 ) -> Compiled:
     """Compile the plans of a trainer and bind all its arrays.
 
@@ -120,8 +130,10 @@ def compile_plans(
         Rows of the largest training step.
     key : tuple
         Kept as ``Compiled.key``.
+    bf16 : bool, default False
+        As for `training_graph`; evaluation is never rounded.
     """
-    train_graph = training_graph(model, loss, optimizer)
+    train_graph = training_graph(model, loss, optimizer, bf16=bf16)
     penalty = penalty_graph(model)
     decaying = [o for node in penalty.nodes for o in node.outputs]
     counts = [o for node in train_graph.nodes for o in node.outputs if o in ("loss", "correct")]
@@ -143,12 +155,45 @@ def compile_plans(
     return Compiled(train, evaluate, batch, key, penalties)
 
 
+_AHEAD = 128
+"""Steps whose hyper rows are made at once for single steps."""
+
+
 class HyperRows:
     """The hyper rows of a run: group 0 decays, group 1 is exempt. The array is kept from one run to the next."""
 
     def __init__(self) -> None:
         self._array = np.zeros((0, 2, len(HYPER)))
         self._key: tuple[Any, ...] = ()
+        self._ahead: HyperRows | None = None
+        self._first = 0
+        self._made_of: tuple[Any, ...] = ()
+
+    def one(self, optimizer: Optimizer, step: int, seed: int) -> NDArray[np.float64]:
+        """Return the rows of one step, made together with those of the steps behind it: the same bits as `fill`.
+
+        Parameters
+        ----------
+        optimizer : Optimizer
+            Gives its numbers.
+        step : int
+            Number of the step, counted from 1.
+        seed : int
+            Seed of dropout, under 2**53.
+
+        Returns
+        -------
+        ndarray of float64, shape (1, 2, fields)
+            Overwritten when the steps made ahead are used up.
+        """
+        at = step - self._first
+        made_of = (seed, optimizer, optimizer.fields())
+        if self._ahead is None or not 0 <= at < _AHEAD or made_of != self._made_of:
+            if self._ahead is None:
+                self._ahead = HyperRows()
+            self._ahead.fill(optimizer, step, _AHEAD, seed)
+            self._first, self._made_of, at = step, made_of, 0
+        return self._ahead._array[at : at + 1]
 
     def fill(self, optimizer: Optimizer, first_step: int, steps: int, seed: int) -> NDArray[np.float64]:
         """Return the rows of some steps.

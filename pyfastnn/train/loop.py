@@ -37,20 +37,32 @@ class Pass:
         Rows a step.
     task : str
         Classification also counts the rows that are right.
+    chosen : ndarray of int64, optional
+        The rows to go through, in this order; all of them by default.
     """
 
-    def __init__(self, rows: Array, targets: Array, batch: int, task: str) -> None:
-        self.rows = len(rows)
+    def __init__(
+        self, rows: Array, targets: Array, batch: int, task: str, chosen: NDArray[np.int64] | None = None
+    ) -> None:
+        self.chosen = chosen
+        self.rows = len(rows) if chosen is None else len(chosen)
         self.batch = min(batch, self.rows)
         self.steps = -(-self.rows // self.batch)
         self.arrays: dict[str, Array] = {
             "X": rows,
             "y": targets,
-            "index": np.arange(self.rows, dtype=np.int64),
+            "index": np.arange(self.rows, dtype=np.int64) if chosen is None else chosen.copy(),
             "loss": np.zeros(self.steps),
         }
         if task == "classification":
             self.arrays["correct"] = np.zeros(self.steps)
+
+    def shuffle(self, seed: int, epoch: int) -> None:
+        """Put the rows into the order of an epoch: a position of the order has the same row as if the rows were copied out."""
+        index = self.arrays["index"]
+        _core.permutation(index, seed, epoch)
+        if self.chosen is not None:
+            index[...] = self.chosen[index]
 
     def figures(self, steps: int, rows: int) -> dict[str, float]:
         """Return the mean loss, and the accuracy, over the rows of the first steps (the last step may be smaller)."""
@@ -110,11 +122,17 @@ class Loop:
 
     def run(self) -> str:
         """Run the epochs and return why they ended."""
+        shared = self.trainer.shared_interrupts
+        if shared is not None:
+            return self._epochs(shared)
         with HeldInterrupts() as interrupts:
-            for _ in range(self.epochs):
-                reason = self._epoch(interrupts)
-                if reason != "finished":
-                    return reason
+            return self._epochs(interrupts)
+
+    def _epochs(self, interrupts: HeldInterrupts) -> str:
+        for _ in range(self.epochs):
+            reason = self._epoch(interrupts)
+            if reason != "finished":
+                return reason
         return "finished"
 
     def _epoch(self, interrupts: HeldInterrupts) -> str:
@@ -124,7 +142,7 @@ class Loop:
         begun = time.perf_counter()
         rows = data.rows if self.budget >= data.steps else int(self.budget) * data.batch
         if self.shuffle:
-            _core.permutation(data.arrays["index"], trainer.seed, trainer.epoch)
+            data.shuffle(trainer.seed, trainer.epoch)
 
         def poll(done: int) -> bool:
             if self.progress.wants_steps:
@@ -182,6 +200,7 @@ class Loop:
         """Say why the guard stopped: bad data raises, anything else warns."""
         X = self.data.arrays["X"]
         if X.dtype.kind == "f":
+            X = X if self.data.chosen is None else X[self.data.chosen]
             bad = ~np.isfinite(X.reshape(len(X), -1))
             if bad.any():
                 column = int(bad.any(axis=0).argmax())

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfastnn._inputs import as_rows, as_targets, check_length, encode_labels, find_classes
-from pyfastnn._names import unknown
+from pyfastnn import _core
+from pyfastnn._inputs import as_row_numbers, as_rows, as_targets, check_length, encode_labels, find_classes
+from pyfastnn._names import helpful_keywords, unknown
 from pyfastnn.nn import losses
 from pyfastnn.nn.layer import number
 from pyfastnn.nn.losses import Loss
@@ -21,15 +22,19 @@ from pyfastnn.optim import Optimizer
 from pyfastnn.optim import get as get_optimizer
 from pyfastnn.train.compiled import EVALUATION_BATCH, Compiled, HyperRows, compile_plans, slot_shapes
 from pyfastnn.train.history import History
+from pyfastnn.train.interrupts import HeldInterrupts
 from pyfastnn.train.loop import Callback, Loop, Pass
 from pyfastnn.train.progress import Progress
+from pyfastnn.train.stepper import Stepper
 
 if TYPE_CHECKING:
     from pyfastnn.backends.compare import Difference
+    from pyfastnn.bench.breakdown import Profile
 
 Array = NDArray[Any]
 GUARDS = ("nonfinite", "lecture", None)
 METRICS = ("accuracy",)
+PRECISIONS = ("float32", "bf16")
 
 
 class Trainer:
@@ -53,6 +58,11 @@ class Trainer:
         ``"lecture"`` also when the loss exceeds three times the first one; None lets everything pass.
     threads : int, default 0
         Threads of this trainer's steps; 0 is the process-wide setting (`pyfastnn.set_num_threads`).
+    precision : {"float32", "bf16"}, default "float32"
+        ``"bf16"`` rounds the factors of the matrix products of training steps to bfloat16 (8 significant bits), at nearly twice the speed:
+        forward and backward of every `nn.Linear` with more than 16 inputs and outputs. Sums, weights, moments, gradients, biases,
+        everything else, and all evaluation and prediction stay float32. It needs a processor with AVX512-BF16 and a model of float32
+        (``"float32"`` lets a float64 model compute in float64).
 
     Attributes
     ----------
@@ -68,9 +78,12 @@ class Trainer:
     Raises
     ------
     TypeError, ValueError
-        If an argument is of the wrong kind or an unknown name.
+        If an argument is of the wrong kind or an unknown name, or ``precision="bf16"`` meets a float64 model.
+    RuntimeError
+        If ``precision="bf16"`` meets a processor without AVX512-BF16, or an instruction set forced by ``PYFASTNN_ISA``.
     """
 
+    @helpful_keywords
     def __init__(
         self,
         model: Model,
@@ -81,6 +94,7 @@ class Trainer:
         seed: int = 0,
         guard: str | None = "nonfinite",
         threads: int = 0,
+        precision: str = "float32",
     ) -> None:
         if not isinstance(model, Model):
             raise TypeError(f"Trainer: 'model' is {model!r}, expected a model such as nn.Sequential(...)")
@@ -95,7 +109,9 @@ class Trainer:
             raise ValueError(
                 f"Trainer: 'threads' is {threads!r}, expected a whole number, 0 for the process-wide setting"
             )
+        _check_precision(precision, model)
         self.model = model
+        self.precision = precision
         self.loss = losses.get(loss)
         self.optimizer = get_optimizer(optimizer)
         self.seed = int(seed)
@@ -107,18 +123,22 @@ class Trainer:
         self.slots: dict[str, Array] = {}
         self.first_loss = math.nan
         self._compiled: Compiled | None = None
+        self._stepper: Stepper | None = None
+        self.shared_interrupts: HeldInterrupts | None = None  # of several fits at once
         self.hyper = HyperRows()
         self._turns: list[None] = [None]  # empty while a fit runs: taking the last item is atomic
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the compiled plans behind when copied or pickled."""
-        return {**self.__dict__, "_compiled": None, "_turns": [None]}
+        return {**self.__dict__, "_compiled": None, "_stepper": None, "_turns": [None], "shared_interrupts": None}
 
+    @helpful_keywords
     def fit(
         self,
         X: Any,
         y: Any,
         *,
+        rows: Any = None,
         X_val: Any = None,
         y_val: Any = None,
         epochs: int = 10,
@@ -138,6 +158,9 @@ class Trainer:
             converted to the model's dtype.
         y : array_like, shape (n,), (n, 1) or, for regression with several outputs, (n, outputs)
             Labels of any kind, or targets.
+        rows : array_like of int, shape (m,), optional
+            Numbers of the rows to train on, for folds and samples with repetition: the bits are those of ``fit(X[rows], y[rows])``,
+            and ``X`` is not copied.
         X_val, y_val : array_like, optional
             Validation rows and targets, evaluated behind every epoch.
         epochs : int, default 10
@@ -180,9 +203,9 @@ class Trainer:
             raise ValueError("fit: 'max_seconds' is 0, expected more")
         if X_val is None and y_val is not None:
             raise ValueError("'y_val' was given without 'X_val'")
-        rows, targets = self._prepare(X, y)
+        data_rows, targets, chosen = self._prepare_some(X, y, rows)
         validation = None if X_val is None else self._evaluation_pass(X_val, y_val, "X_val", "y_val")
-        data = Pass(rows, targets, int(batch_size), self.loss.task)
+        data = Pass(data_rows, targets, int(batch_size), self.loss.task, chosen)
         compiled = self._compile(data.batch)
         progress = Progress(epochs, data.steps, verbose)
         if self.epoch:
@@ -227,15 +250,17 @@ class Trainer:
         KeyboardInterrupt
             If Ctrl-C was pressed during the step, which is finished and counted then.
         """
-        rows, targets = self._prepare(X, y)
-        compiled = self._compile(len(rows), at_least=True)
-        data = Pass(rows, targets, len(rows), self.loss.task)
-        hyper = self.hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
-        _, reason = compiled.train.run("train", len(rows), len(rows), data.arrays, hyper=hyper, threads=self.threads)
+        stepper = self._stepper
+        if stepper is None or not stepper.fits(self, X, y):
+            rows, targets = self._prepare(X, y)
+            compiled = self._compile(len(rows), at_least=True)
+            stepper = self._stepper = Stepper(self, compiled, Pass(rows, targets, len(rows), self.loss.task))
+            X, y = rows, targets
+        reason = stepper.run(self, X, y)
         self.step_count += 1
         if reason == "interrupted":
             raise KeyboardInterrupt
-        return float(data.arrays["loss"][0])
+        return float(stepper.losses[0])
 
     def evaluate(self, X: Any, y: Any) -> dict[str, float]:
         """Return the loss and, for classifiers, the accuracy on these rows.
@@ -335,6 +360,35 @@ class Trainer:
             for name, array in kept.items():
                 state[name][...] = array
 
+    def profile(self, X: Any, y: Any, *, batch_size: int | None = None, seconds: float = 1.0) -> Profile:
+        """Say where the time of a training step goes; the trainer is left as it was.
+
+        Parameters
+        ----------
+        X, y : array_like
+            Rows and targets, as for `fit`.
+        batch_size : int, optional
+            Rows a step; by default those of the last fit, or 32.
+        seconds : float, default 1
+            How long to train for it, about.
+
+        Returns
+        -------
+        Profile
+            Prints as a table: microseconds, share, rate and part of the machine's best for every step of the plan. ``steps`` has the
+            numbers.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If data or settings do not fit.
+        KeyboardInterrupt
+            If Ctrl-C was pressed.
+        """
+        from pyfastnn.train.profile import profile
+
+        return profile(self, X, y, batch_size, seconds)
+
     def describe(self) -> str:
         """Return a table of the steps of the compiled training plan.
 
@@ -374,27 +428,41 @@ class Trainer:
 
     def _prepare(self, X: Any, y: Any) -> tuple[Array, Array]:
         """Check training data, then build what is missing: preprocessing, classes, arrays, slots."""
+        rows, targets, _ = self._prepare_some(X, y, None)
+        return rows, targets
+
+    def _prepare_some(self, X: Any, y: Any, numbers: Any) -> tuple[Array, Array, NDArray[np.int64] | None]:
+        """Do the same for some of the rows; the targets of the others are zeros that nothing reads."""
         model = self.model
         features = None if model.input_shape is None else math.prod(model.input_shape)
         rows = as_rows(X, "X", features, model.dtype)
         if len(rows) == 0:
             raise ValueError("'X' has no rows")
+        chosen = None if numbers is None else as_row_numbers(numbers, "rows", len(rows))
         shape = rows.shape[1:] if model.input_shape is None else model.input_shape
         outputs = self._outputs(shape)
         classes = model.classes_
-        if self.loss.task == "classification" and classes is None and y is not None:
+        count: Array = rows
+        if chosen is not None and y is not None:
             y = np.asarray(y)
             check_length(y, rows, "y", "X")
+            y, count = y[chosen], chosen
+        if self.loss.task == "classification" and classes is None and y is not None:
+            y = np.asarray(y)
+            check_length(y, count, "y", "X")
             classes = find_classes(y, outputs)
-        targets = self._targets(y, "y", rows, "X", outputs, classes)
+        targets = self._targets(y, "y", count, "X", outputs, classes)
+        if chosen is not None:
+            of_chosen, targets = targets, np.zeros((len(rows), *targets.shape[1:]), targets.dtype)
+            targets[chosen] = of_chosen
         if model.preprocess is not None and not hasattr(model.preprocess, "shift_"):
-            model.preprocess.fit(rows)
+            model.preprocess.fit(rows if chosen is None else rows[chosen])
             model.refresh()
         model.classes_, model.task = classes, self.loss.task
         if not model.built:
             model.build(shape, seed=self.seed)
         self.make_slots()
-        return rows, targets
+        return rows, targets, chosen
 
     def _outputs(self, input_shape: tuple[int, ...]) -> int:
         shape = self.model.output_shape(input_shape)
@@ -425,9 +493,9 @@ class Trainer:
         targets = self._targets(y, y_name, rows, x_name, outputs, self.model.classes_)
         return Pass(rows, targets, EVALUATION_BATCH, self.loss.task)
 
-    def _key(self) -> tuple[str, int]:
+    def _key(self) -> tuple[str, int, str]:
         """Return what plans are compiled for, beside the batch size."""
-        return self.optimizer.op, self.model.version
+        return self.optimizer.op, self.model.version, self.precision
 
     def _current(self) -> Compiled | None:
         """Return the compiled plans unless something they were made for has changed."""
@@ -438,10 +506,27 @@ class Trainer:
         old = self._current()
         if old is not None and (old.batch == batch or (at_least and old.batch > batch)):
             return old
-        self._compiled = compile_plans(self.model, self.loss, self.optimizer, self.make_slots(), batch, self._key())
+        slots = self.make_slots()
+        self._compiled = compile_plans(
+            self.model, self.loss, self.optimizer, slots, batch, self._key(), bf16=self.precision == "bf16"
+        )
         return self._compiled
 
 
 def is_whole(value: object) -> bool:
     """Return whether ``value`` is a whole number, which True is not."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _check_precision(precision: str, model: Model) -> None:
+    if precision not in PRECISIONS:
+        raise ValueError(f"Trainer: {unknown('precision', precision, PRECISIONS)}")
+    if precision == "float32":
+        return
+    if model.dtype != np.float32:
+        raise ValueError(f"Trainer: precision='bf16' is for models of float32, this one is {model.dtype.name}")
+    if not _core.multiplies_bf16():
+        raise RuntimeError(
+            "Trainer: precision='bf16' needs a processor with AVX512-BF16 (flag avx512_bf16) and the instruction set "
+            f"avx512; here {_core.active_isa()} is active and the processor's best is {_core.detected_isa()}"
+        )

@@ -1,0 +1,225 @@
+"""What the benchmarks are to reach, and whether the results do: from results as they stand in the JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pyfastnn.bench import gemm, search, tasks
+from pyfastnn.bench.floor import floor
+from pyfastnn.bench.race import geometric_mean
+from pyfastnn.bench.table import format_table
+from pyfastnn.reference import specs
+
+Document = Mapping[str, Any]
+Found = Mapping[str, Any]
+
+# Ours over the floor at most, on one thread and on two.
+FLOORS = {"T1": (1.08, 1.25), "T2": (1.10, 1.15), "T3": (1.12, 1.30), "T5": (2.0, None), "T6": (1.10, 1.15)}
+# Against whom (a label or its beginning; empty: the best of all) at least, on one thread and on two.
+PEERS = (
+    ("T1", "", (1.5, 1.8)),
+    ("T2", "", (1.0, 1.0)),
+    ("T2", "torch", (1.2, 1.2)),
+    ("T3", "", (1.18, 1.3)),
+    ("T3", "torch", (1.55, 1.55)),
+    ("T5", "jax scan", (2.0, None)),
+    ("T5", "numpy", (7.0, None)),
+    ("T5", "torch fused", (35.0, None)),
+    ("T6", "", (1.08, 1.08)),
+)
+LEVEL_SHARE, MEAN, WORST, SKINNY_SHARE = 0.92, 1.12, 0.95, 0.85
+AVX2_MEAN, DOUBLE_MEAN = 0.95, 1.0
+SEARCH_FLOOR, SEARCH_PEER = 1.3, 2.5
+# Op and sizes, against whom, at least how many times as fast on one thread.
+IN_CACHE = "size32768"
+OPS = (
+    (f"exp_forward {IN_CACHE}", "torch", 4.0),
+    (f"exp_forward {IN_CACHE}", "numpy", 1.4),
+    (f"tanh_forward {IN_CACHE}", "torch", 8.0),
+    (f"tanh_forward {IN_CACHE}", "numpy", 1.4),
+    (f"elu_forward {IN_CACHE}", "torch", 4.0),
+    (f"sigmoid_forward {IN_CACHE}", "torch", 1.8),
+    *((f"{op}_backward {IN_CACHE}", "torch", 1.2) for op in ("exp", "relu", "leaky_relu", "elu", "sigmoid", "tanh")),
+    *((f"batch_norm_{way} n128_c256", "torch", 2.0) for way in ("forward", "backward")),
+    *((f"batch_norm_{way} n8192_c1024", "torch", 1.5) for way in ("forward", "backward")),
+    ("softmax_cross_entropy n128_c1000", "torch", 4.0),
+    ("softmax_cross_entropy n128_c10", "torch", 20.0),
+    ("momentum_step size100000", "torch", 2.5),
+    ("adam_step size100000", "torch", 2.5),
+)
+BANDWIDTH_OPS, BANDWIDTH_SHARE = ("momentum_step size10000000", "adam_step size10000000"), 0.9
+
+
+@dataclass(frozen=True)
+class Row:
+    """One target.
+
+    Attributes
+    ----------
+    what : str
+        What is measured.
+    reached : float
+        What was found.
+    wanted : float
+        What is to be reached.
+    at_most : bool
+        Whether less is better.
+    share : bool
+        Whether it is printed in percent.
+    note : str
+        More about what was found.
+    """
+
+    what: str
+    reached: float
+    wanted: float
+    at_most: bool = False
+    share: bool = False
+    note: str = ""
+
+    @property
+    def met(self) -> bool:
+        """Whether the target is reached."""
+        return self.reached <= self.wanted if self.at_most else self.reached >= self.wanted
+
+    def cells(self) -> tuple[str, ...]:
+        """Return the cells of the table."""
+        scale, unit, digits = (100.0, " %", 1) if self.share else (1.0, "x", 2)
+        wanted = f"{'at most' if self.at_most else 'at least'} {scale * self.wanted:.{digits}f}{unit}"
+        by = self.reached / self.wanted if self.at_most else self.wanted / max(self.reached, 1e-9)
+        verdict = "met" if self.met else f"missed by {by:.2f}x"
+        return self.what, wanted, f"{scale * self.reached:.{digits}f}{unit}{self.note}", verdict
+
+
+def rows(document: Document) -> list[Row]:
+    """Return the targets that a document of results says something about."""
+    makers: dict[str, Callable[[Document], Iterator[Row]]] = {
+        "gemm": _gemm,
+        "step": _step,
+        "op": _op,
+        "search": _search,
+    }
+    return list(makers[document["benchmark"]](document))
+
+
+def table(documents: Sequence[Document]) -> str:
+    """Return the targets of some documents as a table, and how many are met."""
+    found = [row for document in documents for row in rows(document)]
+    if not found:
+        return "No target is about these cases."
+    met = sum(row.met for row in found)
+    text = format_table(("target", "wanted", "reached", ""), [row.cells() for row in found])
+    return f"{text}\n{met} of {len(found)} targets met."
+
+
+def _peers(result: Found, *beginnings: str) -> dict[str, float]:
+    """Return the ratios of the peers whose label begins with one of these words."""
+    ratios = {k: v["ratio"] for k, v in result["times"].items() if not k.startswith("ours")}
+    return {k: r for k, r in ratios.items() if any(_begins(k, b) for b in beginnings)}
+
+
+def _begins(label: str, beginning: str) -> bool:
+    """Return whether a label is of a peer: its words begin with these, apart from a number of threads."""
+    words = [w for w in label.split() if not (w[0].isdigit() and w.endswith("t"))]
+    wanted = beginning.split()
+    return words[: len(wanted)] == wanted
+
+
+def _worst(ratios: Mapping[str, float]) -> tuple[float, str]:
+    best = min(ratios, key=lambda k: ratios[k])
+    return ratios[best], f" ({best})"
+
+
+def _step(document: Document) -> Iterator[Row]:
+    threads = document["threads"]
+    if threads not in (1, 2):
+        return
+    for result in document["results"]:
+        if result["refused"]:
+            continue
+        task = result["name"]
+        wanted = FLOORS.get(task, (None, None))[threads - 1]
+        if wanted is not None:
+            least = floor(tasks.get(task), document["peaks"]).seconds
+            reached = result["times"]["ours"]["median"] / least
+            yield Row(f"{task}, {threads} thread(s): over the floor", reached, wanted, at_most=True)
+        for name, peer, both in PEERS:
+            found = _peers(result, peer)
+            if name == task and both[threads - 1] is not None and found:
+                reached, note = _worst(found)
+                yield Row(
+                    f"{task}, {threads} thread(s): against {peer or 'the best peer'}",
+                    reached,
+                    both[threads - 1],
+                    note=note,
+                )
+
+
+def _gemm(document: Document) -> Iterator[Row]:
+    if document["threads"] != 1:
+        return
+    timed = [r for r in document["results"] if not r["refused"]]
+    dtype, isa = document["dtype"], document["isa_forced"]
+    for listed in dict.fromkeys(r["case"]["list"] for r in timed):
+        mine = [r for r in timed if r["case"]["list"] == listed]
+        if listed == "skinny" and isa is None and dtype == "float32":
+            shares = {
+                r["name"]: gemm.flop(r["case"]) / r["times"]["ours"]["median"] * 1e-9 / document["peaks"]["gflops"]
+                for r in mine
+            }
+            for name, share in shares.items():
+                yield Row(f"gemm {name}: share of the peak", share, SKINNY_SHARE, share=True)
+            continue
+        peers = ("numpy",) if isa == "avx2" else ("numpy", "torch")
+        best = {r["name"]: min(found.values()) for r in mine if (found := _peers(r, *peers))}
+        if listed not in ("training", "random") or not best:
+            continue
+        who, mean = f"gemm {listed} list", geometric_mean(list(best.values()))
+        if isa == "avx2":
+            yield Row(f"{who}, AVX2: mean against OpenBLAS for Haswell", mean, AVX2_MEAN)
+        elif dtype == "float64":
+            yield Row(f"{who}, float64: mean against the better of OpenBLAS and MKL", mean, DOUBLE_MEAN)
+        else:
+            level = float(np.mean([r >= 1 for r in best.values()]))
+            worst, note = _worst(best)
+            yield Row(f"{who}: shapes at 1.0x or more", level, LEVEL_SHARE, share=True)
+            yield Row(f"{who}: mean against the better of OpenBLAS and MKL", mean, MEAN)
+            yield Row(f"{who}: worst", worst, WORST, note=note)
+
+
+def _op(document: Document) -> Iterator[Row]:
+    if document["threads"] != 1 or document["dtype"] != "float32":
+        return
+    timed = {r["name"]: r for r in document["results"] if not r["refused"]}
+    for name, peer, wanted in OPS:
+        ratios = _peers(timed[name], peer) if name in timed else {}
+        if ratios:
+            yield Row(f"{name}: against {peer}", _worst(ratios)[0], wanted)
+    for name in BANDWIDTH_OPS:
+        if name in timed:
+            case = timed[name]["case"]
+            moved = specs()[case["op"]].cost(4, **case["sizes"]).byte / timed[name]["times"]["ours"]["median"] * 1e-9
+            yield Row(
+                f"{name}: share of the bandwidth",
+                moved / document["peaks"]["update"]["memory"],
+                BANDWIDTH_SHARE,
+                share=True,
+            )
+
+
+def _search(document: Document) -> Iterator[Row]:
+    for result in document["results"]:
+        if result["refused"] or result["case"]["at_once"] != 2:
+            continue
+        reached = result["times"]["ours"]["median"] / search.least_seconds(result["case"], document["peaks"])
+        yield Row("search, 2 trials at a time: over the floor", reached, SEARCH_FLOOR, at_most=True)
+        found = _peers(result, "")
+        for beside, how in ((False, "one trial after the other"), (True, "trials side by side, written by hand")):
+            ratios = {k: r for k, r in found.items() if ("side by side" in k) == beside}
+            if ratios:
+                reached, note = _worst(ratios)
+                yield Row(f"search: against the best peer, {how}", reached, SEARCH_PEER, note=note)

@@ -1,0 +1,69 @@
+"""Single training steps: what does not change from one to the next is made once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyfastnn._core import batch_fits
+
+if TYPE_CHECKING:
+    from pyfastnn.train.compiled import Compiled
+    from pyfastnn.train.loop import Pass
+    from pyfastnn.train.trainer import Trainer
+
+Array = NDArray[Any]
+
+
+class Stepper:
+    """Steps of one trainer on batches of one size.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Its plans are compiled.
+    compiled : Compiled
+        Those plans.
+    data : Pass
+        The rows of the last step, checked.
+    """
+
+    def __init__(self, trainer: Trainer, compiled: Compiled, data: Pass) -> None:
+        X = data.arrays["X"]
+        classes = trainer.model.classes_
+        plain = classes is not None and np.array_equal(classes, np.arange(len(classes)))
+        self.labels = len(classes) if plain and classes is not None else 0
+        self.classes = classes
+        self.rows = data.rows
+        self.items = X.size // data.rows
+        self.compiled = compiled
+        self.loss = trainer.loss
+        self.slots = trainer.slots
+        self.native = compiled.train.native
+        self.arrays = {**data.arrays, "X": None, "y": None}
+        self.losses = data.arrays["loss"]
+
+    def fits(self, trainer: Trainer, X: Any, y: Any) -> bool:
+        """Return whether nothing has changed since, and these rows and labels need no conversion.
+
+        What is turned down goes through every check and conversion of `Trainer.fit`.
+        """
+        return (
+            batch_fits(X, y, self.rows, self.items, self.labels)
+            and trainer._current() is self.compiled
+            and trainer.loss is self.loss
+            and trainer.slots is self.slots
+            and trainer.model.classes_ is self.classes
+        )
+
+    def run(self, trainer: Trainer, X: Array, y: Array) -> str:
+        """Take one step and return why it ended; the loss is ``losses[0]``."""
+        arrays = self.arrays
+        arrays["X"], arrays["y"] = X, y
+        hyper = trainer.hyper.one(trainer.optimizer, trainer.step_count + 1, trainer.seed)
+        try:
+            return self.native.run("train", self.rows, self.rows, arrays, hyper=hyper, threads=trainer.threads)[1]
+        finally:
+            arrays["X"] = arrays["y"] = None

@@ -1,0 +1,52 @@
+"""Unknown names and keywords are answered with the nearest known one."""
+
+import numpy as np
+import pytest
+
+import pyfastnn as fnn
+from pyfastnn import nn, optim
+from pyfastnn._names import helpful_keywords, nearest, unknown
+
+CALLS = {
+    "layer": (lambda: nn.Linear(3, out_feature=2), r"Linear: unknown keyword 'out_feature', did you mean"),
+    "batch norm": (
+        lambda: nn.BatchNorm(momentun=0.1),
+        r"BatchNorm: unknown keyword 'momentun', did you mean 'momentum'\?",
+    ),
+    "optimizer": (
+        lambda: optim.Adam(learning_rat=0.1),
+        r"Adam: unknown keyword 'learning_rat', did you mean 'learning_rate'\?",
+    ),
+    "model": (
+        lambda: nn.Sequential(nn.ReLU(), preproces=None),
+        r"Sequential: unknown keyword 'preproces', did you mean 'preprocess'\?",
+    ),
+    "trainer": (lambda: fnn.Trainer(nn.Sequential(nn.ReLU()), optimiser="adam"), r"did you mean 'optimizer'\?"),
+    "fit": (
+        lambda: fnn.Trainer(nn.Sequential(nn.Linear(2))).fit(np.zeros((2, 1)), [0, 1], epoch=3),
+        r"Trainer.fit: unknown keyword 'epoch', did you mean 'epochs'\?",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_unknown_keywords(case):
+    call, message = CALLS[case]
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_other_type_errors_stay():
+    @helpful_keywords
+    def half(number=1):
+        return number / 2
+
+    assert half(number=4) == 2
+    with pytest.raises(TypeError, match="unsupported operand"):
+        half(number="4")
+
+
+def test_nearest_ignores_case_and_answers_nothing_for_nothing_similar():
+    assert nearest("ADM", ["sgd", "Adam"]) == "Adam"
+    assert nearest("qqq", ["sgd", "adam"]) is None
+    assert unknown("optimizer", "qqq", ["sgd"]) == "unknown optimizer 'qqq'; known: sgd"
