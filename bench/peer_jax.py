@@ -52,7 +52,9 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
         return Product(case)
     if bench == "search":
         return search.PeerSearch(case, partial(Net, scan=True), at_once=search.at_once(case, variant, one_pool=True))
-    return Net(tasks.get(case["task"]), scan=variant == "scan")
+    task = tasks.get(case["task"])
+    tasks.only_float32(task)
+    return Net(task, scan=variant == "scan")
 
 
 class Product(Subject):

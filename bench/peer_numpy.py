@@ -28,7 +28,9 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
     if bench == "gemm":
         return Product(case)
     if bench == "step":
-        return Net(tasks.get(case["task"]))
+        task = tasks.get(case["task"])
+        tasks.only_float32(task)
+        return Net(task)
     if bench == "search":
         return search.PeerSearch(case, Net, at_once=search.at_once(case, variant))
     from bench.ops_numpy import Op

@@ -31,6 +31,7 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
     if bench == "search":
         return search.PeerSearch(case, Net, at_once=search.at_once(case, variant))
     task = tasks.get(case["task"])
+    tasks.only_float32(task)
     if any(layer[0] == "batch_norm" for layer in task.layers):
         raise NotImplementedError("scikit-learn has no batch norm")
     return Net(task)

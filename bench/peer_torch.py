@@ -43,6 +43,8 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
         return Product(case)
     if bench == "step":
         task = tasks.get(case["task"])
+        if variant in ("compile", "graph"):
+            tasks.only_float32(task)
         if variant == "graph":
             from bench.torch_graph import Net as WholeGraph
 
@@ -158,4 +160,7 @@ class Net(Subject):
         return loss.detach()
 
     def _loss(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        if self.task.precision == "bf16":
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return F.cross_entropy(self.model(x), labels)
         return F.cross_entropy(self.model(x), labels)

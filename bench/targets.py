@@ -30,6 +30,8 @@ PEERS = (
     ("T5", "numpy", (7.0, None)),
     ("T5", "torch fused", (35.0, None)),
     ("T6", "", (1.08, 1.08)),
+    ("T6b", "ours float32", (1.7, None)),
+    ("T6b", "torch", (1.05, None)),
 )
 LEVEL_SHARE, MEAN, WORST, SKINNY_SHARE = 0.92, 1.12, 0.95, 0.85
 AVX2_MEAN, DOUBLE_MEAN = 0.95, 1.0
@@ -118,8 +120,9 @@ def table(documents: Sequence[Document]) -> str:
 
 def _peers(result: Found, *beginnings: str) -> dict[str, float]:
     """Return the ratios of the peers whose label begins with one of these words."""
-    ratios = {k: v["ratio"] for k, v in result["times"].items() if not k.startswith("ours")}
-    return {k: r for k, r in ratios.items() if any(_begins(k, b) for b in beginnings)}
+    ratios = {k: v["ratio"] for k, v in result["times"].items() if k != "ours"}
+    own = any(b.startswith("ours") for b in beginnings)
+    return {k: r for k, r in ratios.items() if k.startswith("ours") == own and any(_begins(k, b) for b in beginnings)}
 
 
 def _begins(label: str, beginning: str) -> bool:

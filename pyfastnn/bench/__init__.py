@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyfastnn.bench.timing import Case, Subject
 
 BENCHMARKS = ("gemm", "op", "step", "search")
-VARIANTS = {"gemm": ("",), "op": ("",), "step": ("", "fit"), "search": ("",)}
+VARIANTS = {"gemm": ("",), "op": ("",), "step": ("", "fit", "float32"), "search": ("",)}
 DEFAULT_SAMPLE_MS = {"gemm": 5.0, "op": 4.0, "step": 40.0, "search": 1.0}
 DEFAULT_ROUNDS = {"search": 3}
 ALONE = ("call", "predict")

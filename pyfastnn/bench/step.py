@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ _LAYERS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 def cases(names: list[str] | None = None) -> list[Case]:
     """Return one case per task."""
-    return [{"task": tasks.get(name).name} for name in names or tasks.TASKS]
+    return [{"task": tasks.get(name).name} for name in names or tasks.here()]
 
 
 def name(case: Case) -> str:
@@ -30,8 +31,12 @@ def name(case: Case) -> str:
 
 
 def subject(case: Case, variant: str = "") -> Subject:
-    """Make ours: the bare executor, or ``"fit"``."""
+    """Make ours: the bare executor, `Trainer.fit`, or for a task in bf16 the bare executor in float32."""
     task = tasks.get(case["task"])
+    if variant == "float32":
+        if task.precision == "float32":
+            raise NotImplementedError("that is what the bare executor does")
+        task = replace(task, precision="float32")
     return Fit(task) if variant == "fit" else Bare(task)
 
 
@@ -103,7 +108,8 @@ class Bare(Subject):
         self.optimizer = optimizer_of(task)
         self.slots = self.model.allocate(slot_shapes(self.model, self.optimizer))
         loss = nn.SoftmaxCrossEntropy()
-        self.plan = compile_plans(self.model, loss, self.optimizer, self.slots, task.batch).train
+        bf16 = task.precision == "bf16"
+        self.plan = compile_plans(self.model, loss, self.optimizer, self.slots, task.batch, bf16=bf16).train
         self.first = self.model.state_dict()
         self.hyper = hyper_rows(self.optimizer, 1, max(task.steps, tasks.CHECK_STEPS), 0)
         self.loss = np.zeros(task.steps)
@@ -154,7 +160,7 @@ class Fit(Subject):
         self.X, self.y, self.order = tasks.data(task)
         self.model = model_of(task)
         self.first = self.model.state_dict()
-        self.trainer = Trainer(self.model, optimizer=optimizer_of(task))
+        self.trainer = Trainer(self.model, optimizer=optimizer_of(task), precision=task.precision)
 
     def check(self) -> dict[str, Any]:
         """Train some steps on the rows in order and return the mean loss of every epoch."""
@@ -181,6 +187,7 @@ class Fit(Subject):
 def report(results: Sequence[Result], peaks: Peaks | None = None) -> str:
     """Return the table of a race: ours, its floor, `Trainer.fit`, then the peers with their ratios to ours."""
     labels = [k for k in dict.fromkeys(label for r in results for label in r.times) if k not in ("ours", "ours fit")]
+    labels.sort(key=lambda k: k == "ours float32")
     header = [
         "task",
         "us/step",
@@ -202,8 +209,10 @@ def report(results: Sequence[Result], peaks: Peaks | None = None) -> str:
         row = [result.name, time_text(ours.median), f"{time_text(ours.p10)}-{time_text(ours.p90)}"]
         row.append(f"{tasks.get(result.name).flop / ours.median * 1e-9:.1f}")
         if peaks:
-            least = floor(tasks.get(result.name), peaks).seconds
-            row += [time_text(least), f"{ours.median / least:.2f}x"]
+            task = tasks.get(result.name)
+            least = floor(task, peaks).seconds
+            # The floor counts float32 arithmetic.
+            row += [time_text(least), f"{ours.median / least:.2f}x"] if task.precision == "float32" else ["-", "-"]
         row += [time_text(fit.median), ratio_text(fit)] if fit else ["-", "-"]
         for label in labels:
             peer = result.times.get(label)

@@ -6,7 +6,7 @@ A step is gather + forward + loss + backward + update on random float32 data in 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -40,6 +40,8 @@ class Task:
         ``"sgd"``, ``"momentum"`` (0.9) or ``"adam"`` (0.9, 0.999, 1e-8).
     learning_rate, weight_decay : float
         The decay applies to the weights of linear layers alone.
+    precision : str
+        ``"float32"``, or ``"bf16"`` for the large products (PyTorch: autocast).
     """
 
     name: str
@@ -50,6 +52,7 @@ class Task:
     optimizer: str
     learning_rate: float
     weight_decay: float = 0.0
+    precision: str = "float32"
 
     @property
     def features(self) -> int:
@@ -64,6 +67,8 @@ class Task:
     @property
     def tolerance(self) -> float:
         """Largest relative difference of losses: Adam magnifies rounding where gradients are small."""
+        if self.precision == "bf16":
+            return 1e-2
         return 1e-3 if self.optimizer == "adam" else 1e-4
 
     @property
@@ -118,6 +123,22 @@ TASKS = {
         Task("T6", "784-1024-1024-10 ReLU, batch 256, Adam", _dense(784, 1024, 1024, CLASSES), 256, 9984, "adam", 1e-4),
     )
 }
+
+
+TASKS["T6b"] = replace(TASKS["T6"], name="T6b", title=f"{TASKS['T6'].title}, bf16 products", precision="bf16")
+
+
+def here() -> list[str]:
+    """Return the names of the tasks this processor can do."""
+    from pyfastnn import _core
+
+    return [name for name, task in TASKS.items() if task.precision == "float32" or _core.multiplies_bf16()]
+
+
+def only_float32(task: Task) -> None:
+    """Raise NotImplementedError for a task in another precision: for peers that have no other."""
+    if task.precision != "float32":
+        raise NotImplementedError(f"{task.name} asks for {task.precision}")
 
 
 def get(name: str) -> Task:

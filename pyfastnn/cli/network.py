@@ -71,7 +71,8 @@ def make_trainer(options: argparse.Namespace, dataset: Dataset) -> Trainer:
         model.classes_ = np.array(dataset.classes)
     loss = "softmax_cross_entropy" if dataset.task == "classification" else "mean_squared_error"
     seed = options.seed if options.seed is not None else 0
-    trainer = Trainer(model, loss, make_optimizer(options), seed=seed, threads=options.threads)
+    precision = options.precision or "float32"
+    trainer = Trainer(model, loss, make_optimizer(options), seed=seed, precision=precision, threads=options.threads)
     model.build(dataset.feature_shape, seed=seed)
     return trainer
 
@@ -113,4 +114,6 @@ def describe(trainer: Trainer, batch: int) -> str:
         settings.append(f"weight decay {optimizer.weight_decay:g}")
     if isinstance(optimizer, optim.SGD) and optimizer.momentum:
         settings.append(f"{'Nesterov ' if optimizer.nesterov else ''}momentum {optimizer.momentum:g}")
+    if trainer.precision != "float32":
+        settings.append(f"products in {trainer.precision}")
     return f"{' - '.join(words)}; {', '.join(settings)}; batches of {batch}"

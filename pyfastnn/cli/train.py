@@ -41,6 +41,7 @@ FIXED_BY_CHECKPOINT = (
     "optimizer",
     "momentum",
     "weight_decay",
+    "precision",
     "seed",
     "task",
 )
@@ -92,6 +93,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=real(0, 1, open_low=True),
         metavar="F",
         help="multiply the rate by F behind every epoch (default: the last epoch runs at 1/20 of the first)",
+    )
+    add(
+        "--precision",
+        type=choice("precision", ("float32", "bf16")),
+        metavar="NAME",
+        help="float32 (default), or bf16 for the large products of the training steps where the processor has AVX512-BF16",
     )
     add("--weight-decay", type=real(0, inf), metavar="X", help="L2 coefficient (default 0; adamw 0.01)")
     add(
