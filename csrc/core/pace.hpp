@@ -25,14 +25,14 @@ class Pace {
   void record(std::int64_t now, std::int64_t spent) {
     const double ns = static_cast<double>(spent);
     if (!trying_) {
-      if (next_try_ == 0) next_try_ = now + interval_;
-      if (usual_ns_ > 0 && ns > 3 * usual_ns_) next_try_ = now;  // something happened
+      if (next_try_ == 0) next_try_ = now + std::max(kFirst, kSteps * spent);
       usual_ns_ = usual_ns_ == 0 ? ns : 0.8 * usual_ns_ + 0.2 * ns;
       return;
     }
+    cost_ns_ += spent;
     // The first step of a trial finds its data in the other caches.
     if (++tried_steps_ > 1) tried_ns_ += ns;
-    if (tried_steps_ < kTrySteps || tried_ns_ < kTryNs) return;
+    if (tried_steps_ < 2 || tried_ns_ < kTryNs) return;
     const double mean = tried_ns_ / (tried_steps_ - 1);
     trying_ = false;
     if (mean < 0.97 * usual_ns_) {
@@ -42,19 +42,20 @@ class Pace {
     } else {
       interval_ = std::min(2 * interval_, kLongest);
     }
-    next_try_ = now + interval_;
+    // Trials take a few percent of the time, however long a step is.
+    next_try_ = now + std::max(interval_, kSteps * cost_ns_);
+    cost_ns_ = 0;
   }
 
  private:
-  static constexpr int kTrySteps = 3;
   static constexpr double kTryNs = 1e6;
-  static constexpr std::int64_t kFirst = 30'000'000, kLongest = 1'000'000'000;
+  static constexpr std::int64_t kFirst = 30'000'000, kLongest = 1'000'000'000, kSteps = 30;
 
   bool alone_ = false;   // the way that was faster last
   bool trying_ = false;  // the other way is being tried
   int tried_steps_ = 0;
   double tried_ns_ = 0, usual_ns_ = 0;
-  std::int64_t next_try_ = 0, interval_ = kFirst;
+  std::int64_t next_try_ = 0, interval_ = kFirst, cost_ns_ = 0;
 };
 
 }  // namespace pfn
