@@ -93,6 +93,45 @@ void set_pointers(const Plan& plan, const StepList& list, Prepared& prepared, st
   }
 }
 
+// Which step gathers rows that lie beyond the caches, and which one fetches the next ones meanwhile.
+struct FetchAhead {
+  // Below these, memory keeps up with the gather, or the processor's own prefetch does.
+  static constexpr std::int64_t kFewBytes = 4 << 20, kShortRow = 1024;
+  int by = -1;
+  Ahead first;
+
+  FetchAhead(const Plan& plan, StepList& list) {
+    double most = 0;
+    for (std::size_t s = 0; s < list.steps.size(); ++s) {
+      const Step& step = list.steps[s];
+      OpCall& call = list.full.calls[s];
+      call.ahead = Ahead();  // what a run that was stopped may have left
+      if (step.op == OpId::gather_rows) {
+        const Value& data = plan.values()[static_cast<std::size_t>(step.inputs[0])];
+        const Value& index = plan.values()[static_cast<std::size_t>(step.inputs[1])];
+        if (!data.external || !index.external || index.advance != Advance::row || data.bound_rows == 0) continue;
+        const std::int64_t bytes = data.bound_items * item_size(data.bound_dtype);
+        const std::int64_t row_bytes = bytes / data.bound_rows;
+        if (bytes < kFewBytes || row_bytes < kShortRow) continue;
+        first = Ahead{static_cast<const char*>(data.data), static_cast<const std::int64_t*>(index.data), 0, row_bytes};
+      } else if (op_schema(step.op).fetches_ahead) {
+        double cost = 0;
+        for (int phase = 0; phase < call.phases; ++phase) cost += call.phase[phase].cost;
+        if (cost < most) continue;
+        most = cost;
+        by = static_cast<int>(s);
+      }
+    }
+    if (first.data == nullptr) by = -1;
+  }
+
+  // What step k of `steps` should fetch.
+  Ahead after(std::int64_t k, std::int64_t steps, std::int64_t batch, std::int64_t tail_rows) const {
+    if (k + 1 >= steps) return Ahead();
+    return Ahead{first.data, first.index + (k + 1) * batch, k + 2 == steps ? tail_rows : batch, first.row_bytes};
+  }
+};
+
 // The loop over steps: inside it nothing is allocated, checked or decided but when to stop.
 struct Loop {
   Plan& plan;
@@ -107,11 +146,14 @@ struct Loop {
 void Loop::run(Team& team) {
   double limit = request.limit;
   Clock::time_point next_poll = Clock::now() + kPollEvery;
+  const FetchAhead fetch(plan, list);
   const std::int64_t poll_steps = list.full.cost < kShortStepNs ? 16 : 1;
   for (std::int64_t k = 0; k < steps; ++k) {
     const bool is_tail = k + 1 == steps && tail_rows != list.full.rows;
     Prepared& prepared = is_tail ? list.tail : list.full;
     set_pointers(plan, list, prepared, k, request.batch, k > 0 && !is_tail);
+    if (fetch.by >= 0 && !is_tail)
+      prepared.calls[static_cast<std::size_t>(fetch.by)].ahead = fetch.after(k, steps, request.batch, tail_rows);
     const double* hyper = request.hyper == nullptr ? nullptr
                                                    : request.hyper + (request.hyper_steps == 1 ? 0 : k) *
                                                                          request.hyper_groups * kHyperFields;

@@ -27,6 +27,7 @@ struct Gemm {
   const T* b;
   const T* bias;  // n entries or null
   T* c;
+  const Ahead* ahead = nullptr;
 };
 
 // Fills phases, workspaces and notes of a call that does this one product. item_bytes: 4 for float, 8 for double.

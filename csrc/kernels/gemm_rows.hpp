@@ -5,6 +5,9 @@
 //   b: NC scalars, ldb apart           for each column j:  acc[j][v] = fma(a(k, v), b(k, j), acc[j][v])
 //
 // Every element is the chain of gemm_micro.hpp: the same bits. The accumulators are transposed on the way to C.
+//
+// Its operands are in the caches and its lanes are full, so memory is idle: each term asks for a bit of what the next
+// step will gather (OpCall::ahead). A burst of requests per tile instead would wait for itself.
 #pragma once
 #include "kernels/gemm_deal.hpp"
 #include "kernels/gemm_pack.hpp"
@@ -23,12 +26,12 @@ constexpr int kGroups = 5;  // tiles of columns whose sums are transposed togeth
 
 template <class T>
 using RowsFn = void (*)(const T* a, std::int64_t lda, const T* b, std::int64_t ldb, std::int64_t kc, std::int64_t count,
-                        T* acc);
+                        T* acc, const char* wanted, std::int64_t stride);
 
 // acc[j][row] of NV vectors of rows, the last with `count`, and NC columns.
 template <class T, int NV, int NC>
 static void rows_tile(const T* a, std::int64_t lda, const T* b, std::int64_t ldb, std::int64_t kc, std::int64_t count,
-                      T* out) {
+                      T* out, const char* wanted, std::int64_t stride) {
   Vec<T> acc[NC][NV];
 #pragma GCC unroll 12
   for (int j = 0; j < NC; ++j)
@@ -47,6 +50,8 @@ static void rows_tile(const T* a, std::int64_t lda, const T* b, std::int64_t ldb
     }
     a += lda;
     b += ldb;
+    __builtin_prefetch(wanted, 0, 2);
+    wanted += stride;
   }
 #pragma GCC unroll 12
   for (int j = 0; j < NC; ++j)
@@ -127,6 +132,25 @@ static inline RowsFn<T> rows_tile_of(std::int64_t columns) {
   return fn[columns - 1];
 }
 
+// The rows of `ahead` as stretches, one for each tile of the product, so that who computes a tile has no say.
+template <class T>
+struct Stretches {
+  const Ahead* ahead;
+  std::int64_t per_row = 0, bytes = 0;
+
+  Stretches(const Ahead* wanted, std::int64_t tiles) : ahead(wanted) {
+    if (ahead == nullptr || ahead->data == nullptr || tiles < ahead->rows) return;
+    per_row = tiles / ahead->rows;
+    bytes = div_up(ahead->row_bytes, per_row);
+  }
+  // Bytes to go on by for each of kc terms; 0 if there is nothing to fetch.
+  std::int64_t stride(std::int64_t kc) const { return div_up(bytes, kc); }
+  const char* start(std::int64_t tile, const void* nothing) const {
+    if (per_row == 0 || tile >= per_row * ahead->rows) return static_cast<const char*>(nothing);
+    return ahead->data + ahead->index[tile / per_row] * ahead->row_bytes + tile % per_row * bytes;
+  }
+};
+
 // Rows [m0, m1) of C = A.T @ B, all columns, one block of k.
 template <class T>
 static void multiply_rows(const Gemm<T>& g, std::int64_t k0, std::int64_t kc, std::int64_t m0, std::int64_t m1) {
@@ -135,10 +159,14 @@ static void multiply_rows(const Gemm<T>& g, std::int64_t k0, std::int64_t kc, st
   constexpr std::int64_t most = kMaxColumns * kGroups;
   const std::int64_t chunks = g.n <= most ? 1 : div_up(g.n, most);
   alignas(64) T acc[most * step];
+  const std::int64_t tiles_across = div_up(g.n, kMaxColumns);
+  const Stretches<T> stretches(k0 == 0 ? g.ahead : nullptr, div_up(g.m, step) * tiles_across);
+  const std::int64_t stride = stretches.stride(kc);
   for (std::int64_t i = m0; i < m1; i += step) {
     const std::int64_t rows = smaller(step, m1 - i);
     const std::int64_t nv = div_up(rows, lanes);
     const T* const a = g.a + k0 * g.m + i;
+    std::int64_t tile = i / step * tiles_across;
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk) {
       const std::int64_t first = g.n * chunk / chunks;
       const std::int64_t columns = g.n * (chunk + 1) / chunks - first;
@@ -149,7 +177,8 @@ static void multiply_rows(const Gemm<T>& g, std::int64_t k0, std::int64_t kc, st
       for (std::int64_t group = 0; group < groups; ++group) {
         const std::int64_t nc = low + (group < higher);
         const RowsFn<T> fn = nv == 2 ? rows_tile_of<T, 2>(nc) : rows_tile_of<T, 1>(nc);
-        fn(a, g.m, g.b + k0 * g.n + first + j, g.n, kc, rows - (nv - 1) * lanes, acc + j * nv * lanes);
+        const T* const b = g.b + k0 * g.n + first + j;
+        fn(a, g.m, b, g.n, kc, rows - (nv - 1) * lanes, acc + j * nv * lanes, stretches.start(tile++, b), stride);
         j += nc;
       }
       if (g.n <= kDealtColumns<T>) {

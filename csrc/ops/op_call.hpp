@@ -55,12 +55,21 @@ struct Phase {
   double cost = 0;  // rough time of the whole phase on one core, ns: decides only whether threads are worth waking
 };
 
+// Rows of a data set that the next step will gather. A kernel may fetch them into the second-level cache as it works.
+struct Ahead {
+  const char* data = nullptr;  // null: nothing to fetch
+  const std::int64_t* index = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t row_bytes = 0;
+};
+
 struct OpCall {
   View in[kMaxArgs];
   View out[kMaxArgs];
   double attr[kMaxAttrs] = {};
   const double* hyper = nullptr;  // kHyperFields numbers of the call's parameter group; null if the op reads none
   void* scratch = nullptr;        // scratch_bytes shared by the phases of this call, 64-byte aligned
+  Ahead ahead;                    // only for ops of flag kFetchesAhead
 
   // Filled by Kernel::prepare from shapes and attributes alone, never from the thread count.
   int phases = 0;

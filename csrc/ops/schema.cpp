@@ -76,6 +76,7 @@ static OpSchema parse(OpId id, const char* name, const char* inputs, const char*
   schema.id = id;
   schema.name = name;
   schema.inplace = (flags & kInplace) != 0;
+  schema.fetches_ahead = (flags & kFetchesAhead) != 0;
   for (const std::string& text : words(inputs, ' ')) schema.inputs.push_back(parse_arg(text));
   for (const std::string& text : words(outputs, ' ')) {
     ArgSchema arg = parse_arg(text);

@@ -9,7 +9,7 @@
 
 namespace pfn {
 
-enum OpFlags : int { kNone = 0, kInplace = 1 };
+enum OpFlags : int { kNone = 0, kInplace = 1, kFetchesAhead = 2 };
 
 enum class OpId : int {
 #define PFN_OP(name, inputs, outputs, attrs, hyper, flags) name,
@@ -35,7 +35,8 @@ struct OpSchema {
   std::vector<ArgSchema> outputs;
   std::vector<std::pair<std::string, double>> attrs;
   std::vector<HyperField> hyper;
-  bool inplace = false;  // out[0] may be the memory of in[0]
+  bool inplace = false;        // out[0] may be the memory of in[0]
+  bool fetches_ahead = false;  // reads OpCall::ahead
 };
 
 const std::vector<OpSchema>& op_schemas();
