@@ -159,7 +159,7 @@ void Loop::run(Team& team) {
                                                                          request.hyper_groups * kHyperFields;
     const bool paced = team.size() > 1 && !is_tail;
     const std::int64_t begun = paced ? now_ns() : 0;
-    if (paced) team.set_alone(list.pace.alone(begun));
+    if (paced) team.set_alone(list.pace.alone());
     for (std::size_t s = 0; s < list.steps.size(); ++s) {
       OpCall& call = prepared.calls[s];
       const Step& step = list.steps[s];
@@ -173,10 +173,7 @@ void Loop::run(Team& team) {
       if (request.step_ns != nullptr) request.step_ns[s] += spent;
       if (request.hook != nullptr) request.hook->after(s, call, spent);
     }
-    if (paced) {
-      const std::int64_t ended = now_ns();
-      list.pace.record(ended, ended - begun);
-    }
+    if (paced) list.pace.record(now_ns() - begun);
     result.steps = k + 1;
     if (request.watch >= 0) {
       const double seen = static_cast<const double*>(plan.value(request.watch).data)[k];

@@ -2,7 +2,8 @@
 //
 // On quiet cores a team is faster; beside another busy process it may be slower than its leader alone, since pieces
 // wait for a core and data move between caches for nothing. So a run now and then tries the other way for a few steps
-// and keeps the faster one. The bits do not depend on it.
+// and keeps the faster one. Time is that spent in steps of the list: after a rest it does not begin with a trial. The
+// bits do not depend on it.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -12,8 +13,8 @@ namespace pfn {
 class Pace {
  public:
   // Whether the step that begins now should be done by the leader alone.
-  bool alone(std::int64_t now) {
-    if (!trying_ && now >= next_try_ && next_try_ != 0) {
+  bool alone() {
+    if (!trying_ && clock_ >= next_try_ && next_try_ != 0) {
       trying_ = true;
       tried_steps_ = 0;
       tried_ns_ = 0;
@@ -21,11 +22,12 @@ class Pace {
     return alone_ != trying_;
   }
 
-  // The step that began so took `spent` nanoseconds and ended now.
-  void record(std::int64_t now, std::int64_t spent) {
+  // The step that began so took `spent` nanoseconds.
+  void record(std::int64_t spent) {
+    clock_ += spent;
     const double ns = static_cast<double>(spent);
     if (!trying_) {
-      if (next_try_ == 0) next_try_ = now + std::max(kFirst, kSteps * spent);
+      if (next_try_ == 0) next_try_ = clock_ + std::max(kFirst, kSteps * spent);
       usual_ns_ = usual_ns_ == 0 ? ns : 0.8 * usual_ns_ + 0.2 * ns;
       return;
     }
@@ -43,7 +45,7 @@ class Pace {
       interval_ = std::min(2 * interval_, kLongest);
     }
     // Trials take a few percent of the time, however long a step is.
-    next_try_ = now + std::max(interval_, kSteps * cost_ns_);
+    next_try_ = clock_ + std::max(interval_, kSteps * cost_ns_);
     cost_ns_ = 0;
   }
 
@@ -55,7 +57,7 @@ class Pace {
   bool trying_ = false;  // the other way is being tried
   int tried_steps_ = 0;
   double tried_ns_ = 0, usual_ns_ = 0;
-  std::int64_t next_try_ = 0, interval_ = kFirst, cost_ns_ = 0;
+  std::int64_t clock_ = 0, next_try_ = 0, interval_ = kFirst, cost_ns_ = 0;
 };
 
 }  // namespace pfn
