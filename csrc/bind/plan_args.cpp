@@ -11,7 +11,7 @@ namespace pfn {
 std::vector<Value> make_values(const py::list& values) {
   std::vector<Value> out;
   for (const auto& item : values) {
-    const auto row = item.cast<py::tuple>();  // name, dtype, dims, external, advance
+    const auto row = item.cast<py::tuple>();  // name, dtype, dims, external, advance, view_of
     Value value;
     value.name = row[0].cast<std::string>();
     value.dtype = row[1].cast<std::string>();
@@ -19,6 +19,7 @@ std::vector<Value> make_values(const py::list& values) {
     value.external = row[3].cast<bool>();
     const auto advance = row[4].cast<std::string>();
     value.advance = advance == "row" ? Advance::row : advance == "step" ? Advance::step : Advance::none;
+    value.view_of = row.size() > 5 ? row[5].cast<int>() : -1;
     out.push_back(std::move(value));
   }
   return out;

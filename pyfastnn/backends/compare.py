@@ -74,12 +74,19 @@ def compare(
         None when every output is within the bound of its op.
     """
     graph = plan.graphs[name]
+    views = graph.views()
     current: dict[str, Array] = {}
+
+    def keep(name: str, array: Array) -> None:
+        current[name] = array
+        for view in views.get(name, ()):
+            current[view] = array.reshape([d if isinstance(d, int) else -1 for d in graph.values[view].shape])
+
     for key, value in graph.values.items():
-        if value.kind != "activation":
+        if value.kind != "activation" and not value.view_of:
             array = np.array(arrays[key])  # a copy: the run updates state in place
             array = array[:rows] if BATCH in value.shape else array
-            current[key] = array.reshape(len(array), -1) if len(value.shape) == 2 else array
+            keep(key, array.reshape(len(array), -1) if len(value.shape) == 2 else array)
     row = None if hyper is None else hyper[0]
     traced = plan.native.trace(name, rows, dict(arrays), hyper=hyper)
     for node, (_, written, _) in zip(graph.nodes, traced, strict=True):
@@ -96,7 +103,7 @@ def compare(
             difference = _worst(np.asarray(want), have, np.broadcast_to(bound, want.shape))
             if difference is not None:
                 return Difference(node.op, output, *difference)
-            current[output] = have
+            keep(output, have)
     return None
 
 

@@ -42,12 +42,30 @@ def backward(builder: Builder, loss: str, wanted: Sequence[str]) -> dict[str, st
     """
     graph = builder.graph
     forward = list(graph.nodes)
+    views = graph.views()
     reaches = set(wanted)
+    reaches.update(v for name in wanted for v in views.get(name, ()))
     for node in forward:
         if any(i in reaches for i in node.inputs if i is not None):
-            reaches.update(node.outputs)
+            for output in node.outputs:
+                reaches.update((output, *views.get(output, ())))
     gradients: dict[str, str | None] = {loss: None}
+
+    def collect(value: str, gradient: str) -> None:
+        earlier = gradients.get(value)
+        if earlier is not None:
+            gradient = builder.emit("add", (earlier, gradient), name=gradient_name(value))[0]
+        gradients[value] = gradient
+
+    def gather_views(value: str) -> None:
+        for view in views.get(value, ()):
+            gradient = gradients.pop(view, None)
+            if gradient is not None:
+                collect(value, builder.view(gradient, graph.values[value].shape))
+
     for node in reversed(forward):
+        for output in node.outputs:
+            gather_views(output)
         known: Mapping[str, str | None] = {o: gradients[o] for o in node.outputs if o in gradients}
         if not known or not any(i in reaches for i in node.inputs if i is not None):
             continue
@@ -64,9 +82,7 @@ def backward(builder: Builder, loss: str, wanted: Sequence[str]) -> dict[str, st
             return builder.emit(op, inputs, attrs, outputs, name=f"d({_node_name})")
 
         for value, gradient in RULES[node.op](node, known, emit, reaches.__contains__).items():
-            earlier = gradients.get(value)
-            if earlier is None:
-                gradients[value] = gradient
-            else:
-                gradients[value] = builder.emit("add", (earlier, gradient), name=gradient_name(value))[0]
+            collect(value, gradient)
+    for value in wanted:
+        gather_views(value)
     return {v: g for v in wanted if (g := gradients.get(v)) is not None}

@@ -6,6 +6,7 @@ in place after everything that reads the old contents.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -32,12 +33,15 @@ class Value:
         ``"T"`` (the float type of the run), ``"f64"``, ``"i64"``, ``"u8"`` or ``"any"``.
     kind : str
         ``"input"`` (given to every run), ``"parameter"`` (learned), ``"state"`` (kept, not learned) or ``"activation"``.
+    view_of : str
+        Name of the value whose memory this one reads with another shape, or empty.
     """
 
     name: str
     shape: tuple[Dim, ...]
     dtype: str = "T"
     kind: str = "activation"
+    view_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,14 @@ class Graph:
 
     values: dict[str, Value] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
+
+    def views(self) -> dict[str, list[str]]:
+        """Return the views of each value that has some."""
+        found: dict[str, list[str]] = {}
+        for name, value in self.values.items():
+            if value.view_of:
+                found.setdefault(value.view_of, []).append(name)
+        return found
 
     def __str__(self) -> str:
         """Print one line per node: outputs, op, inputs, attributes."""
@@ -115,6 +127,36 @@ class Builder:
             raise ValueError(f"graph: two values are named {name!r}")
         self.graph.values[name] = Value(name, tuple(shape), dtype, kind)
         return name
+
+    def view(self, of: str, shape: Sequence[Dim], name: str = "") -> str:
+        """Add a value that is another one read with another shape, and return its name; nothing is computed.
+
+        Parameters
+        ----------
+        of : str
+            The value whose memory it is.
+        shape : sequence of int or str
+            As many items; the batch stays where it is.
+        name : str
+            The value's name, or what its name is made from.
+
+        Raises
+        ------
+        ValueError
+            If the number of items differs.
+        """
+        base = self.graph.values[of]
+        if base.view_of:
+            return self.view(base.view_of, shape, name or f"view({base.view_of})")
+        if tuple(shape) == base.shape:
+            return of
+        counts = [math.prod(d for d in s if isinstance(d, int)) for s in (base.shape, shape)]
+        symbols = [[d for d in s if isinstance(d, str)] for s in (base.shape, shape)]
+        if counts[0] != counts[1] or symbols[0] != symbols[1]:
+            raise ValueError(f"graph: {of!r} of shape {base.shape} cannot be read with shape {tuple(shape)}")
+        fresh = self._fresh(name or f"view({of})")
+        self.graph.values[fresh] = Value(fresh, tuple(shape), base.dtype, base.kind, of)
+        return fresh
 
     def emit(
         self,
@@ -162,7 +204,8 @@ class Builder:
             if given is not None and len(given) != len(expected):
                 raise ValueError(f"{op}: {len(given)} names given for ({', '.join(a.name for a in expected)})")
         self._check_inputs(table, inputs)
-        inferred = output_shapes(table, [None if i is None else self.graph.values[i].shape for i in inputs])
+        shapes = [None if i is None else self.graph.values[i].shape for i in inputs]
+        inferred = output_shapes(table, shapes, attrs)
         by_arg = {a.name: i for a, i in zip(table.inputs, inputs, strict=True)}
         taken = [
             n

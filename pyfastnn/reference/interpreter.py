@@ -55,10 +55,17 @@ def interpret(
         If a node needs hyper fields and ``hyper`` has no row for its group.
     """
     known = specs()
+    views = graph.views()
     computed: dict[str, Array] = {}
+
+    def keep(name: str, array: Array) -> None:
+        computed[name] = array
+        for view in views.get(name, ()):
+            computed[view] = array.reshape([d if isinstance(d, int) else -1 for d in graph.values[view].shape])
+
     for name, array in values.items():
         is_float = name in graph.values and graph.values[name].dtype == "T"
-        computed[name] = np.asarray(array, dtype=dtype if is_float else None)
+        keep(name, np.asarray(array, dtype=dtype if is_float else None))
     with np.errstate(all="ignore"):
         for node in graph.nodes:
             if node.op not in known:
@@ -73,7 +80,7 @@ def interpret(
             results = known[node.op].reference(*arguments, **node.attrs, **fields)
             for name, result in zip(node.outputs, results, strict=True):
                 is_float = name not in graph.values or graph.values[name].dtype == "T"
-                computed[name] = result.astype(dtype, copy=False) if is_float else result
+                keep(name, result.astype(dtype, copy=False) if is_float else result)
     return computed
 
 
