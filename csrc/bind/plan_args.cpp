@@ -33,7 +33,11 @@ std::vector<StepList> make_lists(const py::dict& lists) {
     for (const auto& entry : item.second.cast<py::list>()) {
       const auto row = entry.cast<py::tuple>();  // op, inputs, outputs, attrs, group
       Step step;
-      step.op = op_schema(row[0].cast<std::string>()).id;
+      const auto op = row[0].cast<std::string>();
+      if (op == "python")  // its one attribute says which function
+        step.function = static_cast<int>(row[3].cast<py::tuple>()[0].cast<double>());
+      else
+        step.op = op_schema(op).id;
       for (const auto& id : row[1].cast<py::tuple>()) step.inputs.push_back(id.cast<int>());
       for (const auto& id : row[2].cast<py::tuple>()) step.outputs.push_back(id.cast<int>());
       for (const auto& attr : row[3].cast<py::tuple>()) step.attrs.push_back(attr.cast<double>());

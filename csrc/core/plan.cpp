@@ -18,6 +18,9 @@ std::int64_t checked_bytes(const Value& value, const View& view) {
   return bytes;
 }
 
+// Rough time of a function of the caller's, ns.
+constexpr double kForeignCost = 20000;
+
 // A scratch value, or a chain of values that take over each other's memory in place.
 struct Block {
   std::int64_t bytes = 0;
@@ -95,10 +98,23 @@ void Plan::check_views(std::int64_t rows) const {
   }
 }
 
+// A foreign step may have any arguments that exist; their shapes are what the values say.
+void Plan::check_foreign(const Step& step) const {
+  if (step.inputs.size() > kMaxArgs || step.outputs.size() > kMaxArgs || step.outputs.empty())
+    throw std::invalid_argument("plan: a function has 0 to 8 inputs and 1 to 8 outputs");
+  for (const std::vector<int>* ids : {&step.inputs, &step.outputs})
+    for (int id : *ids)
+      if (id < 0 || id >= static_cast<int>(values_.size())) throw std::invalid_argument("plan: a function has a bad id");
+}
+
 // Unifies every step's shapes for a batch of `rows` and compares what follows with what the values say.
 void Plan::check(const StepList& steps, std::int64_t rows) const {
   const int count = static_cast<int>(values_.size());
   for (const Step& step : steps.steps) {
+    if (step.foreign()) {
+      check_foreign(step);
+      continue;
+    }
     const OpSchema& schema = op_schema(step.op);
     if (step.inputs.size() != schema.inputs.size() || step.outputs.size() != schema.outputs.size() ||
         step.attrs.size() != schema.attrs.size())
@@ -171,7 +187,7 @@ void Plan::place(StepList& list) const {
       const int source = step.inputs.empty() || step.inputs[0] < 0 ? -1 : root(step.inputs[0]);
       const auto reads = std::count_if(step.inputs.begin(), step.inputs.end(),
                                        [&](int input) { return input >= 0 && root(input) == source; });
-      const bool take_over = options_.inplace && o == 0 && op_schema(step.op).inplace && source >= 0 &&
+      const bool take_over = options_.inplace && o == 0 && !step.foreign() && op_schema(step.op).inplace && source >= 0 &&
                              block_of[static_cast<std::size_t>(source)] >= 0 &&
                              last[static_cast<std::size_t>(source)] == s && bytes_of(source) == bytes_of(id) &&
                              reads == 1;
@@ -265,6 +281,10 @@ void Plan::prepare(const StepList& list, Prepared& prepared, std::int64_t rows) 
     fill(step.inputs, call.in);
     fill(step.outputs, call.out);
     std::copy(step.attrs.begin(), step.attrs.end(), call.attr);
+    if (step.foreign()) {
+      prepared.cost += kForeignCost;
+      continue;
+    }
     kernel(step.op, options_.float_type).prepare(call);
     prepared.shared_bytes = std::max(prepared.shared_bytes, call.scratch_bytes);
     prepared.local_bytes = std::max(prepared.local_bytes, align_up(call.local_bytes));

@@ -36,11 +36,13 @@ struct Value {
 };
 
 struct Step {
-  OpId op;
+  OpId op = OpId::kCount;
   std::vector<int> inputs;  // value ids, -1 for an optional input left out
   std::vector<int> outputs;
   std::vector<double> attrs;
-  int group = 0;  // row of hyper it reads
+  int group = 0;      // row of hyper it reads
+  int function = -1;  // >= 0: not the op, but a function of the caller's, by number
+  bool foreign() const { return function >= 0; }
 };
 
 // Where the executor must put a moving pointer.
@@ -117,6 +119,7 @@ class Plan {
 
  private:
   void check_views(std::int64_t rows) const;
+  void check_foreign(const Step& step) const;
   void check(const StepList& list, std::int64_t rows) const;
   void place(StepList& list) const;
 

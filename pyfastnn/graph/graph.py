@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 from pyfastnn._names import unknown
 from pyfastnn.graph.schema import Dim, OpSchema, output_shapes, schema
@@ -44,6 +45,25 @@ class Value:
     view_of: str = ""
 
 
+class Function(Protocol):
+    """A Python function as a node: one entry into Python a step, on the CPU only."""
+
+    def forward(self, *inputs: Any) -> tuple[Any, ...]:
+        """Return the outputs for arrays it must not change."""
+
+    def gradients(self, node: Node, dy: Mapping[str, str | float | None], call: CallPython, needs: Any) -> dict[str, str]:
+        """Return value name of an input -> value name of its gradient, as the rules of `pyfastnn.graph.gradients` do."""
+
+
+class CallPython(Protocol):
+    """`Builder.call` with the name of the node filled in."""
+
+    def __call__(
+        self, function: Function, inputs: Sequence[str], outputs: Sequence[tuple[str, tuple[Dim, ...], str]]
+    ) -> tuple[str, ...]:
+        """Return the value names of the new node's outputs."""
+
+
 @dataclass(frozen=True)
 class Node:
     """One call of an op.
@@ -62,6 +82,8 @@ class Node:
         Row of hyper (parameter group) the op reads.
     name : str
         The layer or part the node belongs to.
+    function : Function or None
+        Of a node of op ``"python"``: what it calls.
     """
 
     op: str
@@ -70,6 +92,7 @@ class Node:
     attrs: dict[str, float] = field(default_factory=dict)
     group: int = 0
     name: str = ""
+    function: Function | None = None
 
 
 @dataclass
@@ -158,6 +181,26 @@ class Builder:
         self.graph.values[fresh] = Value(fresh, tuple(shape), base.dtype, base.kind, of)
         return fresh
 
+    def rename(self, old: str, new: str) -> None:
+        """Give a value another name throughout the graph.
+
+        Raises
+        ------
+        ValueError
+            If the name is taken.
+        """
+        if new in self.graph.values:
+            raise ValueError(f"graph: two values are named {new!r}")
+
+        def names(given: Sequence[str | None]) -> tuple[Any, ...]:
+            return tuple(new if name == old else name for name in given)
+
+        self.graph.values = {
+            (new if k == old else k): replace(v, name=new if k == old else k, view_of=names((v.view_of,))[0])
+            for k, v in self.graph.values.items()
+        }
+        self.graph.nodes = [replace(n, inputs=names(n.inputs), outputs=names(n.outputs)) for n in self.graph.nodes]
+
     def emit(
         self,
         op: str,
@@ -225,6 +268,41 @@ class Builder:
         merged = {**table.attrs, **(attrs or {})}
         self.graph.nodes.append(Node(op, tuple(inputs), tuple(names), merged, group, name))
         return tuple(names)
+
+    def call(
+        self,
+        function: Function,
+        inputs: Sequence[str],
+        outputs: Sequence[tuple[str, tuple[Dim, ...], str]],
+        *,
+        name: str = "",
+    ) -> tuple[str, ...]:
+        """Append a node that calls a Python function, and return the names of its outputs.
+
+        Parameters
+        ----------
+        function : Function
+            What is called.
+        inputs : sequence of str
+            Value names, at most 8.
+        outputs : sequence of (str, tuple, str)
+            Name, shape and dtype of each output, at most 8.
+        name : str
+            The layer or part the node belongs to.
+
+        Raises
+        ------
+        ValueError
+            If an input is unknown or there are too many.
+        """
+        for value in inputs:
+            if value not in self.graph.values:
+                raise ValueError(unknown("value", value, self.graph.values))
+        if len(inputs) > 8 or not 1 <= len(outputs) <= 8:
+            raise ValueError(f"{name}: a function has at most 8 inputs and 1 to 8 outputs")
+        names = tuple(self.value(self._fresh(k), shape, dtype, "activation") for k, shape, dtype in outputs)
+        self.graph.nodes.append(Node("python", tuple(inputs), names, name=name, function=function))
+        return names
 
     def _check_inputs(self, table: OpSchema, inputs: Sequence[str | None]) -> None:
         """Check that inputs are there and of the dtype the op takes."""

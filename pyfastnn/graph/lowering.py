@@ -5,11 +5,11 @@ Several graphs (training, evaluation, prediction) become the step lists of one p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyfastnn.graph.graph import BATCH, Graph, Value
+from pyfastnn.graph.graph import BATCH, Function, Graph, Value
 from pyfastnn.graph.schema import schema
 
 PlanValue = tuple[str, str, tuple[int, ...], bool, str, int]
@@ -29,11 +29,25 @@ class Lowered:
         ``(name, dtype, dims, external, advance, view_of)``; dims of -1 are the batch, of -2 the rows of a data set; ``view_of`` is the id
         of the value whose memory it is, or -1.
     lists : dict of str to list of tuple
-        ``(op, input ids, output ids, attributes, group)`` per step; id -1 is an input left out.
+        ``(op, input ids, output ids, attributes, group)`` per step; id -1 is an input left out. The one attribute of ``"python"`` is
+        the number of its function.
+    functions : list of callable
+        Python functions, called with tuples of arrays: inputs, and outputs to write to.
     """
 
     values: list[PlanValue]
     lists: dict[str, list[PlanStep]]
+    functions: list[Callable[[tuple[Any, ...], tuple[Any, ...]], None]]
+
+
+def _writing(function: Function) -> Callable[[tuple[Any, ...], tuple[Any, ...]], None]:
+    """Return a function as the plan calls it: outputs are written to."""
+
+    def call(inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+        for output, result in zip(outputs, function.forward(*inputs), strict=True):
+            output[...] = result
+
+    return call
 
 
 def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
@@ -88,14 +102,19 @@ def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
             )
         return ids[key]
 
+    functions: list[Callable[[tuple[Any, ...], tuple[Any, ...]], None]] = []
     lists: dict[str, list[PlanStep]] = {}
     for list_name, graph in graphs.items():
         # A result that is a view of another value is that value, bound under the result's name.
         bound = {(graph.values[k].view_of or k): k for k in outputs if k in graph.values}
         steps: list[PlanStep] = []
         for node in graph.nodes:
-            table = schema(node.op)
-            attrs: dict[str, Any] = {**table.attrs, **node.attrs}
+            if node.function is None:
+                table = schema(node.op).attrs
+                attrs = tuple(float({**table, **node.attrs}[name]) for name in table)
+            else:
+                attrs = (float(len(functions)),)
+                functions.append(_writing(node.function))
             steps.append(
                 (
                     node.op,
@@ -103,9 +122,9 @@ def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
                         -1 if i is None else value_id(list_name, graph, graph.values[i], bound) for i in node.inputs
                     ),
                     tuple(value_id(list_name, graph, graph.values[o], bound) for o in node.outputs),
-                    tuple(float(attrs[name]) for name in table.attrs),
+                    attrs,
                     node.group,
                 )
             )
         lists[list_name] = steps
-    return Lowered(values, lists)
+    return Lowered(values, lists, functions)

@@ -68,7 +68,7 @@ def interpret(
         keep(name, np.asarray(array, dtype=dtype if is_float else None))
     with np.errstate(all="ignore"):
         for node in graph.nodes:
-            if node.op not in known:
+            if node.function is None and node.op not in known:
                 raise KeyError(f"interpret: op {node.op!r} has no reference")
             for read in node.inputs:
                 if read is not None and read not in computed:
@@ -76,8 +76,11 @@ def interpret(
                         f"interpret: {node.op} reads {read!r}, which is neither given nor computed before it"
                     )
             arguments = [None if name is None else computed[name] for name in node.inputs]
-            fields = hyper_of(node, hyper)
-            results = known[node.op].reference(*arguments, **node.attrs, **fields)
+            if node.function is not None:
+                results = tuple(map(np.asarray, node.function.forward(*arguments)))
+            else:
+                fields = hyper_of(node, hyper)
+                results = known[node.op].reference(*arguments, **node.attrs, **fields)
             for name, result in zip(node.outputs, results, strict=True):
                 is_float = name not in graph.values or graph.values[name].dtype == "T"
                 keep(name, result.astype(dtype, copy=False) if is_float else result)
