@@ -86,7 +86,7 @@ class Plan:
 class Predictor:
     def __init__(
         self,
-        values: list[tuple[str, str, tuple[int, ...], bool, str]],
+        values: list[tuple[str, str, tuple[int, ...], bool, str, int]],
         lists: dict[str, list[tuple[str, tuple[int, ...], tuple[int, ...], tuple[float, ...], int]]],
         arrays: dict[str, _Array],
         *,

@@ -92,10 +92,8 @@ class PythonFunctions : public Foreign {
     py::gil_scoped_acquire acquire;
     try {
       py::tuple in(inputs), out(outputs);
-      for (int i = 0; i < inputs; ++i)
-        in[static_cast<std::size_t>(i)] = borrowed_array(call.in[i], owner_, false);
-      for (int o = 0; o < outputs; ++o)
-        out[static_cast<std::size_t>(o)] = borrowed_array(call.out[o], owner_, true);
+      for (int i = 0; i < inputs; ++i) in[static_cast<std::size_t>(i)] = borrowed_array(call.in[i], owner_, false);
+      for (int o = 0; o < outputs; ++o) out[static_cast<std::size_t>(o)] = borrowed_array(call.out[o], owner_, true);
       functions_[static_cast<std::size_t>(function)](in, out);
       return true;
     } catch (py::error_already_set& error) {

@@ -236,8 +236,9 @@ RunResult run(Plan& plan, StepList& list, const RunRequest& request) {
   for (const Step& step : list.steps) {
     if (step.foreign() && request.foreign == nullptr)
       throw std::invalid_argument("plan: '" + list.name + "' holds a function, which cannot be called here");
-    if (!step.foreign() && !op_schema(step.op).hyper.empty() && (request.hyper == nullptr || step.group >= request.hyper_groups ||
-                                              (request.hyper_steps != 1 && request.hyper_steps < steps)))
+    if (!step.foreign() && !op_schema(step.op).hyper.empty() &&
+        (request.hyper == nullptr || step.group >= request.hyper_groups ||
+         (request.hyper_steps != 1 && request.hyper_steps < steps)))
       throw std::invalid_argument("plan: " + op_schema(step.op).name + " reads hyper row " +
                                   std::to_string(step.group) + ", and 'hyper' has too few steps or groups");
   }

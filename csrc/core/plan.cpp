@@ -104,7 +104,8 @@ void Plan::check_foreign(const Step& step) const {
     throw std::invalid_argument("plan: a function has 0 to 8 inputs and 1 to 8 outputs");
   for (const std::vector<int>* ids : {&step.inputs, &step.outputs})
     for (int id : *ids)
-      if (id < 0 || id >= static_cast<int>(values_.size())) throw std::invalid_argument("plan: a function has a bad id");
+      if (id < 0 || id >= static_cast<int>(values_.size()))
+        throw std::invalid_argument("plan: a function has a bad id");
 }
 
 // Unifies every step's shapes for a batch of `rows` and compares what follows with what the values say.
@@ -187,8 +188,8 @@ void Plan::place(StepList& list) const {
       const int source = step.inputs.empty() || step.inputs[0] < 0 ? -1 : root(step.inputs[0]);
       const auto reads = std::count_if(step.inputs.begin(), step.inputs.end(),
                                        [&](int input) { return input >= 0 && root(input) == source; });
-      const bool take_over = options_.inplace && o == 0 && !step.foreign() && op_schema(step.op).inplace && source >= 0 &&
-                             block_of[static_cast<std::size_t>(source)] >= 0 &&
+      const bool take_over = options_.inplace && o == 0 && !step.foreign() && op_schema(step.op).inplace &&
+                             source >= 0 && block_of[static_cast<std::size_t>(source)] >= 0 &&
                              last[static_cast<std::size_t>(source)] == s && bytes_of(source) == bytes_of(id) &&
                              reads == 1;
       if (take_over) {
@@ -229,7 +230,8 @@ void Plan::place(StepList& list) const {
     list.scratch_bytes = std::max(list.scratch_bytes, offset + block.bytes);
   }
 
-  for (int v = 0; v < count; ++v) list.offset[static_cast<std::size_t>(v)] = list.offset[static_cast<std::size_t>(root(v))];
+  for (int v = 0; v < count; ++v)
+    list.offset[static_cast<std::size_t>(v)] = list.offset[static_cast<std::size_t>(root(v))];
 
   for (int s = 0; s < static_cast<int>(list.steps.size()); ++s) {
     const Step& step = list.steps[static_cast<std::size_t>(s)];

@@ -51,7 +51,9 @@ class Function(Protocol):
     def forward(self, *inputs: Any) -> tuple[Any, ...]:
         """Return the outputs for arrays it must not change."""
 
-    def gradients(self, node: Node, dy: Mapping[str, str | float | None], call: CallPython, needs: Any) -> dict[str, str]:
+    def gradients(
+        self, node: Node, dy: Mapping[str, str | float | None], call: CallPython, needs: Any
+    ) -> dict[str, str]:
         """Return value name of an input -> value name of its gradient, as the rules of `pyfastnn.graph.gradients` do."""
 
 

@@ -118,9 +118,7 @@ def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
             steps.append(
                 (
                     node.op,
-                    tuple(
-                        -1 if i is None else value_id(list_name, graph, graph.values[i], bound) for i in node.inputs
-                    ),
+                    tuple(-1 if i is None else value_id(list_name, graph, graph.values[i], bound) for i in node.inputs),
                     tuple(value_id(list_name, graph, graph.values[o], bound) for o in node.outputs),
                     attrs,
                     node.group,

@@ -175,9 +175,7 @@ def output_shapes(
 _ARITHMETIC = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
 
 
-def _evaluate(
-    op: OpSchema, rule: Sequence[int | str], letters: Mapping[str, Dim], attrs: Mapping[str, float]
-) -> int:
+def _evaluate(op: OpSchema, rule: Sequence[int | str], letters: Mapping[str, Dim], attrs: Mapping[str, float]) -> int:
     """Return the value of a dimension's arithmetic."""
     stack: list[int] = []
     for token in rule:

@@ -125,11 +125,11 @@ class Lambda(Layer):
                 raise TypeError(f"Lambda: {name!r} is {given!r}, expected a function")
         self._forward, self._backward, self._output_shape = forward, backward, output_shape
 
-    def output_shape(self, *shapes: Shape) -> Shape:  # type: ignore[override]
+    def output_shape(self, *shapes: Shape) -> Shape:
         """Return what the function given for it says."""
         return shapes[0] if self._output_shape is None else tuple(self._output_shape(*shapes))
 
-    def forward(self, builder: Builder, name: str, *xs: str) -> str:  # type: ignore[override]
+    def forward(self, builder: Builder, name: str, *xs: str) -> str:
         """Add a call of the function."""
         rows = [tuple(d for d in builder.graph.values[x].shape[1:] if isinstance(d, int)) for x in xs]
         shape = self.output_shape(*rows)

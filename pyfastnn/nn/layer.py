@@ -81,7 +81,9 @@ class Layer:
                     "layer; a model applies layers to arrays"
                 )
         if not xs:
-            raise TypeError(f"{type(self).__name__}: called on nothing, expected nn.Input(...) or outputs of other layers")
+            raise TypeError(
+                f"{type(self).__name__}: called on nothing, expected nn.Input(...) or outputs of other layers"
+            )
         return Symbol(self.output_shape(*(x.shape for x in xs)), self, xs)
 
     def output_shape(self, input_shape: Shape) -> Shape:

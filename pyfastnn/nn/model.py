@@ -256,6 +256,8 @@ class Model(Predicting):
         shapes = self.value_shapes(input_shapes)
         declared: dict[str, Parameter] = {}
         for call in self.network.calls:
+            if type(self.layers[call.layer]).parameters is Layer.parameters:
+                continue
             for parameter in self.layers[call.layer].parameters(*(shapes[i] for i in call.sources)):
                 name = f"{call.layer}.{parameter.name}"
                 if name in declared and declared[name].shape != parameter.shape:
@@ -526,7 +528,7 @@ class Model(Predicting):
 
     def __repr__(self) -> str:
         """Show inputs, outputs and the number of layers."""
-        ins = ", ".join(f"{k}{list(self.input_shapes[k])}" for k in self.network.inputs)
+        ins = ", ".join(f"{k}{list(self.input_shapes.get(k, ()))}" for k in self.network.inputs)
         return f"Model({ins} -> {', '.join(self.network.outputs)}; {len(self.layers)} layers)"
 
 
@@ -538,7 +540,9 @@ def _free_name(kind: str, taken: Iterable[str]) -> str:
 
 
 def _symbols(value: Any, what: str) -> list[Symbol]:
-    found = list(value.values()) if isinstance(value, Mapping) else [value] if isinstance(value, Symbol) else list(value)
+    found = (
+        list(value.values()) if isinstance(value, Mapping) else [value] if isinstance(value, Symbol) else list(value)
+    )
     for symbol in found:
         if not isinstance(symbol, Symbol):
             raise TypeError(f"Model: {what!r} holds {symbol!r}, expected what nn.Input or the call of a layer gave")

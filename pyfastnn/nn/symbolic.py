@@ -1,8 +1,8 @@
 """Networks as values: `Input`, and what calling a layer on values gives. A model is made from them.
 
-    x = nn.Input((32, 32, 3))
-    h = nn.ReLU()(nn.Conv2d(16, 3, padding="same")(x))
-    model = nn.Model(x, nn.Linear(10)(nn.Flatten()(h)))
+x = nn.Input((32, 32, 3))
+h = nn.ReLU()(nn.Conv2d(16, 3, padding="same")(x))
+model = nn.Model(x, nn.Linear(10)(nn.Flatten()(h)))
 """
 
 from __future__ import annotations

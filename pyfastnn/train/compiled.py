@@ -214,9 +214,7 @@ def compile_plans(
     dtype = model.dtype.name
     train = CpuPlan(graphs, outputs, max_batch=batch, dtype=dtype)
     evaluation = evaluation_graph(model, loss)
-    evaluate = CpuPlan(
-        {"evaluate": evaluation}, dict.fromkeys(counts, "step"), max_batch=EVALUATION_BATCH, dtype=dtype
-    )
+    evaluate = CpuPlan({"evaluate": evaluation}, dict.fromkeys(counts, "step"), max_batch=EVALUATION_BATCH, dtype=dtype)
     arrays = {**model.arrays(), **model.folded()}
     for plan, graph in ((train, train_graph), (evaluate, evaluation)):
         plan.bind({k: v for k, v in {**arrays, **slots}.items() if k in graph.values})

@@ -62,9 +62,8 @@ class Manual:
         kept = {values[k].view_of or k for k in kept}
         updates = Builder()
         for name, gradient in self.gradients.items():
-            shape = model.declared[name].shape
-            updates.value(name, shape, kind="parameter")
-            updates.value(gradient, shape, kind="input")
+            updates.value(name, model.declared[name].shape, kind="parameter")
+            updates.value(gradient, model.declared[name].shape, kind="input")
         emit_updates(updates, model, trainer.optimizer, self.gradients)
         graphs = {
             "forward": Graph(values, forward),
@@ -76,9 +75,9 @@ class Manual:
         arrays = {**model.arrays(), **model.folded(), **trainer.slots, "index": np.arange(batch, dtype=np.int64)}
         self.arrays: dict[str, Array] = {}
         for name in kept & known:
-            value = values[name]
-            shape = tuple(d if isinstance(d, int) else batch for d in value.shape)
-            self.arrays[name] = np.zeros(shape, _DTYPES.get(value.dtype, model.dtype))
+            kept_value = values[name]
+            shape = [d if isinstance(d, int) else batch for d in kept_value.shape]
+            self.arrays[name] = np.zeros(shape, _DTYPES.get(kept_value.dtype, model.dtype))
         self.plan.bind({k: v for k, v in {**arrays, **self.arrays}.items() if k in known})
 
     def fits(self, trainer: Trainer, rows: int) -> bool:
@@ -166,4 +165,3 @@ def gradients(trainer: Trainer, data: Pass) -> dict[str, Array]:
     hyper = trainer.hyper.one(trainer.optimizer, trainer.step_count + 1, trainer.seed)
     plan.run("gradients", data.rows, data.rows, used, hyper=hyper, threads=trainer.threads)
     return gradients
-

@@ -14,7 +14,8 @@ from pyfastnn import _core
 from pyfastnn._inputs import as_rows
 from pyfastnn.train.history import History
 from pyfastnn.train.interrupts import HeldInterrupts
-from pyfastnn.train.trainer import Trainer, is_whole
+from pyfastnn.train.settings import is_whole
+from pyfastnn.train.trainer import Trainer
 
 Array = NDArray[Any]
 

@@ -8,13 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from pyfastnn import _core
 from pyfastnn._inputs import as_inputs
 from pyfastnn._names import helpful_keywords, unknown
-from pyfastnn.nn import losses
 from pyfastnn.nn.layer import number
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
@@ -27,6 +24,7 @@ from pyfastnn.train.loop import Callback, Loop, Pass
 from pyfastnn.train.manual import Manual, gradients
 from pyfastnn.train.prepare import complete, evaluation_data, training_data
 from pyfastnn.train.progress import Progress
+from pyfastnn.train.settings import check_precision, checked_loss, checked_loss_weights, is_whole
 from pyfastnn.train.stepper import Stepper
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 GUARDS = ("nonfinite", "lecture", None)
 METRICS = ("accuracy",)
-PRECISIONS = ("float32", "bf16")
 
 
 class Trainer:
@@ -114,11 +111,11 @@ class Trainer:
             raise ValueError(
                 f"Trainer: 'threads' is {threads!r}, expected a whole number, 0 for the process-wide setting"
             )
-        _check_precision(precision, model)
+        check_precision(precision, model)
         self.model = model
         self.precision = precision
-        self.loss = _checked_loss(loss, model)
-        self.loss_weights = _checked_loss_weights(loss_weights, model)
+        self.loss = checked_loss(loss, model)
+        self.loss_weights = checked_loss_weights(loss_weights, model)
         self.optimizer = get_optimizer(optimizer)
         self.seed = int(seed)
         self.guard = guard
@@ -137,7 +134,14 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the compiled plans behind when copied or pickled."""
-        return {**self.__dict__, "_compiled": None, "_stepper": None, "_manual": None, "_turns": [None], "shared_interrupts": None}
+        return {
+            **self.__dict__,
+            "_compiled": None,
+            "_stepper": None,
+            "_manual": None,
+            "_turns": [None],
+            "shared_interrupts": None,
+        }
 
     @property
     def heads(self) -> list[Head]:
@@ -563,48 +567,3 @@ class Trainer:
             weighted=weighted,
         )
         return self._compiled
-
-
-def is_whole(value: object) -> bool:
-    """Return whether ``value`` is a whole number, which True is not."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _check_precision(precision: str, model: Model) -> None:
-    if precision not in PRECISIONS:
-        raise ValueError(f"Trainer: {unknown('precision', precision, PRECISIONS)}")
-    if precision == "float32":
-        return
-    if model.dtype != np.float32:
-        raise ValueError(f"Trainer: precision='bf16' is for models of float32, this one is {model.dtype.name}")
-    if not _core.multiplies_bf16():
-        raise RuntimeError(
-            "Trainer: precision='bf16' needs a processor with AVX512-BF16 (flag avx512_bf16) and the instruction set "
-            f"avx512; here {_core.active_isa()} is active and the processor's best is {_core.detected_isa()}"
-        )
-
-
-def _checked_loss(loss: Any, model: Model) -> Loss | dict[str, Loss]:
-    outputs = model.network.outputs
-    if not isinstance(loss, Mapping):
-        if len(outputs) > 1:
-            raise TypeError(f"Trainer: 'loss' is {loss!r}, expected a dict by output: {', '.join(outputs)}")
-        return losses.get(loss)
-    for name in loss:
-        if name not in outputs:
-            raise ValueError(f"Trainer: 'loss': {unknown('output', name, outputs)}")
-    for name in outputs:
-        if name not in loss:
-            raise ValueError(f"Trainer: 'loss' has no loss of output {name!r}")
-    found = {name: losses.get(loss[name]) for name in outputs}
-    return found if len(found) > 1 else next(iter(found.values()))
-
-
-def _checked_loss_weights(weights: Mapping[str, float] | None, model: Model) -> dict[str, float]:
-    outputs = model.network.outputs
-    if weights is not None and len(outputs) == 1:
-        raise ValueError("Trainer: 'loss_weights' is for models with several outputs, this one has one")
-    for name in weights or ():
-        if name not in outputs:
-            raise ValueError(f"Trainer: 'loss_weights': {unknown('output', name, outputs)}")
-    return {name: number("Trainer", "loss_weights", value, 0.0, math.inf) for name, value in (weights or {}).items()}
