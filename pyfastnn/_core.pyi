@@ -40,7 +40,7 @@ def call(
 class Plan:
     def __init__(
         self,
-        values: list[tuple[str, str, tuple[int, ...], bool, str]],
+        values: list[tuple[str, str, tuple[int, ...], bool, str, int]],
         lists: dict[str, list[tuple[str, tuple[int, ...], tuple[int, ...], tuple[float, ...], int]]],
         *,
         max_batch: int,
@@ -48,6 +48,7 @@ class Plan:
         reuse: bool = True,
         inplace: bool = True,
         poison: bool = False,
+        functions: list[Callable[[tuple[_Array, ...], tuple[_Array, ...]], None]] = ...,
     ) -> None: ...
     @property
     def scratch_bytes(self) -> int: ...
@@ -85,7 +86,7 @@ class Plan:
 class Predictor:
     def __init__(
         self,
-        values: list[tuple[str, str, tuple[int, ...], bool, str]],
+        values: list[tuple[str, str, tuple[int, ...], bool, str, int]],
         lists: dict[str, list[tuple[str, tuple[int, ...], tuple[int, ...], tuple[float, ...], int]]],
         arrays: dict[str, _Array],
         *,

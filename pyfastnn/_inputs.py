@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pyfastnn._names import unknown
+
+if TYPE_CHECKING:
+    from pyfastnn.nn.model import Model
 
 Array = NDArray[Any]
 
@@ -42,6 +48,88 @@ def as_rows(X: Any, name: str, features: int | None, dtype: np.dtype[Any]) -> Ar
     if not rows.dtype.isnative:
         rows = rows.astype(rows.dtype.newbyteorder("="))
     return np.ascontiguousarray(rows)
+
+
+def as_numbers(X: Any, name: str, items: int | None) -> NDArray[np.int64]:
+    """Return whole numbers, such as categories, as a C-contiguous int64 array with rows first.
+
+    Raises
+    ------
+    TypeError
+        If they are no whole numbers.
+    ValueError
+        If a row does not have ``items`` of them.
+    """
+    numbers = np.asarray(X)
+    if numbers.dtype.kind not in "iub":
+        raise TypeError(f"{name!r} has dtype {numbers.dtype}, expected whole numbers")
+    if numbers.ndim == 0 or (items is not None and math.prod(numbers.shape[1:]) != items):
+        raise ValueError(f"{name!r} has shape {numbers.shape}, expected {items} whole numbers a row")
+    return np.ascontiguousarray(numbers, dtype=np.int64)
+
+
+def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array], int]:
+    """Return the rows of each input of a model, and how many there are.
+
+    Raises
+    ------
+    TypeError
+        If a model with several inputs does not get a dict, or rows hold no numbers.
+    ValueError
+        If an input is missing or unknown, or shapes or numbers of rows do not fit.
+    """
+    inputs = model.network.inputs
+    if not isinstance(X, Mapping):
+        if len(inputs) > 1:
+            raise TypeError(f"{name!r} is {type(X).__name__}, expected a dict with the inputs {', '.join(inputs)}")
+        X = {next(iter(inputs)): X}
+    elif len(inputs) == 1 and next(iter(inputs)) not in X:
+        raise TypeError(f"{name!r} is a dict, expected an array: the model has one input")
+    for key in X:
+        if key not in inputs:
+            raise ValueError(f"{name!r}: {unknown('input', key, inputs)}")
+    found: dict[str, Array] = {}
+    for key, symbol in inputs.items():
+        if key not in X:
+            raise ValueError(f"{name!r} has no rows of input {key!r}")
+        shown = name if len(inputs) == 1 else f"{name}[{key!r}]"
+        shape = model.input_shapes.get(key)
+        items = None if shape is None else math.prod(shape)
+        if symbol.dtype == "int64":
+            found[key] = as_numbers(X[key], shown, items)
+        else:
+            found[key] = as_rows(X[key], shown, items, model.dtype)
+    counts = {key: len(rows) for key, rows in found.items()}
+    count = next(iter(counts.values()))
+    for key, other in counts.items():
+        if other != count:
+            first = next(iter(counts))
+            raise ValueError(f"{name}[{key!r}] has {other} rows, expected {count} as {name}[{first!r}] has")
+    return found, count
+
+
+def as_weights(weights: Any, name: str, count: int, rows_name: str) -> NDArray[np.float64]:
+    """Return the weights of rows as float64 of shape (n,).
+
+    Raises
+    ------
+    TypeError
+        If they are no numbers.
+    ValueError
+        If there is not one for each row, or one is negative, NaN or infinite.
+    """
+    found = np.asarray(weights)
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"{name!r} has dtype {found.dtype}, expected numbers")
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if found.shape != (count,):
+        raise ValueError(f"{name!r} has shape {found.shape}, expected ({count},) as {rows_name!r} has {count} rows")
+    found = found.astype(np.float64)
+    bad = ~(np.isfinite(found) & (found >= 0))
+    if bad.any():
+        raise ValueError(f"{name!r} holds {found[bad][0]}, expected finite numbers of 0 or more")
+    return found
 
 
 def as_row_numbers(rows: Any, name: str, count: int) -> NDArray[np.int64]:
@@ -149,8 +237,8 @@ def _labels(y: Any, name: str) -> Array:
     return labels
 
 
-def as_targets(y: Any, name: str, outputs: int, dtype: np.dtype[Any]) -> Array:
-    """Return regression targets as a C-contiguous float array of shape (n, outputs).
+def as_targets(y: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Return regression targets as a C-contiguous float array of shape (n, *shape).
 
     Raises
     ------
@@ -164,11 +252,12 @@ def as_targets(y: Any, name: str, outputs: int, dtype: np.dtype[Any]) -> Array:
         raise TypeError(
             f"{name!r} has dtype {targets.dtype}, expected numbers; for classes use loss='softmax_cross_entropy'"
         )
-    if targets.ndim == 1 and outputs == 1:
+    if targets.ndim == 1 and shape == (1,):
         targets = targets[:, None]
-    if targets.ndim != 2 or targets.shape[1] != outputs:
-        wanted = "(n,) or (n, 1)" if outputs == 1 else f"(n, {outputs})"
-        raise ValueError(f"{name!r} has shape {np.shape(y)}, expected {wanted} because the model has {outputs} outputs")
+    if targets.shape[1:] != shape or targets.ndim == 0:
+        wanted = "(n,) or (n, 1)" if shape == (1,) else f"(n, {', '.join(map(str, shape))})"
+        outputs = f"{shape[0]} outputs" if len(shape) == 1 else f"outputs of shape {shape}"
+        raise ValueError(f"{name!r} has shape {np.shape(y)}, expected {wanted} because the model has {outputs}")
     targets = np.ascontiguousarray(targets, dtype=dtype)
     finite = np.isfinite(targets)
     if not finite.all():

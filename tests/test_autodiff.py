@@ -15,6 +15,7 @@ from pyfastnn.graph.autodiff import backward
 from pyfastnn.nn import losses
 from pyfastnn.reference import HYPER_FIELDS, interpret
 from pyfastnn.testing import rng_of
+from pyfastnn.train.compiled import loss_graph
 
 ROWS, FEATURES, OUTPUTS = 7, 5, 3
 HYPER = np.zeros((2, len(HYPER_FIELDS)))
@@ -41,8 +42,7 @@ def network(middle: str, loss: losses.Loss):
     """Return builder, loss value, parameters and float64 inputs of a small network with random weights."""
     rng = rng_of("autodiff", middle, loss.kind)
     model = nn.Sequential(*MIDDLES[middle], nn.Linear(OUTPUTS), dtype="float64").build((FEATURES,))
-    builder, index, scores = model.forward_graph(training=True)
-    value = loss.forward(builder, scores, index)
+    builder, value = loss_graph(model, loss, training=True)
     values = {k: a.copy() for k, a in model.arrays().items()}
     for name in values:
         if not name.endswith("running_var"):

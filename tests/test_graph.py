@@ -153,7 +153,7 @@ def test_lowering_keeps_activations_apart_and_shares_the_rest():
     assert [v[4] for v in lowered.values] == ["row", "none", "none", "none"]
     shared = lower(graphs, {"y": "row"})
     assert [v[0] for v in shared.values] == ["x", "w", "y"]
-    assert shared.values[2] == ("y", "T", (-1, 2), True, "row")
+    assert shared.values[2] == ("y", "T", (-1, 2), True, "row", -1)
 
 
 def test_lowering_refuses_one_name_for_two_things():

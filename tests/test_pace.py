@@ -51,4 +51,3 @@ def test_trials_cost_a_few_percent_and_changes_are_noticed(simulate, faster, slo
     assert shared_first[0] <= TRIALS * 1.5
     # It begins shared, and finds out behind 30 ms or 30 steps that alone is faster.
     assert alone_first[0] <= TRIALS * 1.5 + (0.03 + 31 * slower * 1e-6) / seconds
-

@@ -229,26 +229,6 @@ def test_number_of_threads_changes_no_bit(threads):
     assert_same_state(run_busy(threads), run_busy(1))
 
 
-@pytest.mark.usefixtures("threads_for_all_shapes")
-@pytest.mark.parametrize("threads", [1, 3])
-def test_rows_fetched_ahead_change_no_bit(threads):
-    """Data beyond the caches, long rows, a stop in the middle, other rows after: against steps that fetch nothing."""
-    X, y = toy(700, 1600)
-    few, few_y = X[:70].copy(), y[:70]
-    net = (nn.Linear(50), nn.ReLU(), nn.Linear(3))
-    fetching, stepping = (small(*copy.deepcopy(net), seed=2, threads=threads) for _ in range(2))
-    settings = {"batch_size": 64, "shuffle": False, "verbose": 0}
-    fetching.fit(X, y, epochs=1, **settings)
-    fetching.fit(X, y, epochs=1, max_steps=4, **settings)
-    fetching.fit(few, few_y, epochs=2, **settings)
-    for rows, labels, count in ((X, y, 700), (X, y, 4 * 64), (few, few_y, 70), (few, few_y, 70)):
-        for start in range(0, count, 64):
-            stepping.step(rows[start : min(start + 64, count)], labels[start : min(start + 64, count)])
-    want = stepping.model.state_dict()
-    for name, array in fetching.model.state_dict().items():
-        assert_same_bits(array, want[name], name)
-
-
 def test_checkpoint_in_the_middle_continues_bit_for_bit(tmp_path):
     X, y = toy(300)
     whole, first = busy(seed=9), busy(seed=9)

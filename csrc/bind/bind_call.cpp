@@ -128,9 +128,6 @@ py::tuple call(const CallArgs& args) {
   const DType type = deduce_float(schema, op, dtype, first);
   for (std::size_t i = 0; i < schema.inputs.size(); ++i)
     if (op.in[i].ndim >= 0) check_dtype(schema, schema.inputs[i], op.in[i], type, first);
-  infer_shapes(schema, op, type);
-  check_values(schema, op);
-
   const std::size_t given_attrs = args.attrs.is_none() ? 0 : tuple_of(args.attrs, "attrs").size();
   if (given_attrs > schema.attrs.size())
     throw py::type_error(schema.name + ": " + std::to_string(given_attrs) + " attributes, expected at most " +
@@ -139,6 +136,10 @@ py::tuple call(const CallArgs& args) {
     op.attr[a] = a < given_attrs ? number(schema, schema.attrs[a].first,
                                           PyTuple_GET_ITEM(args.attrs.ptr(), static_cast<Py_ssize_t>(a)))
                                  : schema.attrs[a].second;
+  check_attrs(schema, op);
+  infer_shapes(schema, op, type);
+  check_values(schema, op);
+
   double row[kHyperFields] = {};
   if (!schema.hyper.empty()) {
     if (hyper.is_none()) throw py::type_error(schema.name + ": 'hyper' is missing");
@@ -225,13 +226,36 @@ PyObject* call_entry(PyObject*, PyObject* const* args, Py_ssize_t given, PyObjec
   });
 }
 
+// Postfix: whole numbers, "@attribute", letters, and the four operators.
+py::list describe_rule(const DimRule& rule) {
+  py::list out;
+  for (const DimToken& token : rule) {
+    switch (token.kind) {
+      case DimToken::number:
+        out.append(token.value);
+        break;
+      case DimToken::letter:
+        out.append(token.name);
+        break;
+      case DimToken::attr:
+        out.append("@" + token.name);
+        break;
+      default:
+        out.append(std::string(1, static_cast<char>(token.kind)));
+    }
+  }
+  return out;
+}
+
 py::dict describe_arg(const ArgSchema& arg, bool input) {
   py::dict out;
   out["name"] = arg.name;
   out["dtype"] = arg.dtype;
-  py::list dims;
+  py::list dims, rules;
   for (const std::string& dim : arg.dims) dims.append(dim);
+  for (const DimRule& rule : arg.rules) rules.append(describe_rule(rule));
   out["dims"] = dims;
+  out["rules"] = rules;
   if (input) out["optional"] = arg.optional;
   return out;
 }

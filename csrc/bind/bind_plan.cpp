@@ -60,11 +60,65 @@ class PythonPoll : public Poll {
   bool error_ = false;
 };
 
+std::string step_name(const Step& step) { return step.foreign() ? "python" : op_schema(step.op).name; }
+
+py::dtype numpy_dtype(DType type) {
+  switch (type) {
+    case DType::f32:
+      return py::dtype::of<float>();
+    case DType::f64:
+      return py::dtype::of<double>();
+    case DType::u8:
+      return py::dtype::of<std::uint8_t>();
+    default:
+      return py::dtype::of<std::int64_t>();
+  }
+}
+
+// An array over memory of the plan, which `owner` keeps.
+py::array borrowed_array(const View& view, const py::object& owner, bool writable) {
+  std::vector<py::ssize_t> shape(view.shape, view.shape + view.ndim);
+  py::array array(numpy_dtype(view.dtype), shape, view.data, owner);
+  if (!writable) array.attr("setflags")(py::arg("write") = false);
+  return array;
+}
+
+// Steps that are Python functions: called as f(inputs, outputs) with tuples of arrays over the plan's memory.
+class PythonFunctions : public Foreign {
+ public:
+  PythonFunctions(const py::list& functions, py::object owner) : functions_(functions), owner_(std::move(owner)) {}
+
+  bool call(int function, int inputs, int outputs, const OpCall& call) override {
+    py::gil_scoped_acquire acquire;
+    try {
+      py::tuple in(inputs), out(outputs);
+      for (int i = 0; i < inputs; ++i) in[static_cast<std::size_t>(i)] = borrowed_array(call.in[i], owner_, false);
+      for (int o = 0; o < outputs; ++o) out[static_cast<std::size_t>(o)] = borrowed_array(call.out[o], owner_, true);
+      functions_[static_cast<std::size_t>(function)](in, out);
+      return true;
+    } catch (py::error_already_set& error) {
+      error.restore();
+      raised_ = true;
+      return false;
+    }
+  }
+  // Throws what a function raised.
+  void check() const {
+    if (raised_) throw py::error_already_set();
+  }
+
+ private:
+  const py::list& functions_;
+  py::object owner_;
+  bool raised_ = false;
+};
+
 class PyPlan {
  public:
   PyPlan(const py::list& values, const py::dict& lists, std::int64_t max_batch, const std::string& dtype, bool reuse,
-         bool inplace, bool poison)
-      : plan_(make_values(values), make_lists(lists), make_options(max_batch, dtype, reuse, inplace, poison)),
+         bool inplace, bool poison, const py::list& functions)
+      : functions_(functions),
+        plan_(make_values(values), make_lists(lists), make_options(max_batch, dtype, reuse, inplace, poison)),
         kept_(plan_.values().size()),
         written_(written_values(plan_)) {}
 
@@ -116,6 +170,8 @@ class PyPlan {
     StepList* const last = then.empty() ? nullptr : &plan_.list(then);
     PythonPoll poll(args[kProgress]);
     request.poll = &poll;
+    PythonFunctions functions(functions_, functions_.empty() ? py::object() : py::cast(this));
+    if (!functions_.empty()) request.foreign = &functions;
     RunResult result;
     if (!snapshot && last == nullptr && expected_cost(plan_, list, request) < kReleaseCost) {
       result = run(plan_, list, request);
@@ -124,6 +180,7 @@ class PyPlan {
       py::gil_scoped_release release;
       result = run_all(list, request, snapshot, last);
     }
+    functions.check();
     if (poll.error()) {
       // Ctrl-C is an answer, not an error: the caller learns how many steps stand.
       if (!PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) throw py::error_already_set();
@@ -157,11 +214,14 @@ class PyPlan {
                       static_cast<std::size_t>(call.out[o].size() * item_size(call.out[o].dtype)));
           values[py::str(plan.values()[static_cast<std::size_t>(steps.steps[step].outputs[o])].name)] = copy;
         }
-        out.append(py::make_tuple(op_schema(steps.steps[step].op).name, values, ns));
+        out.append(py::make_tuple(step_name(steps.steps[step]), values, ns));
       }
     } hook(plan_, list);
     request.hook = &hook;
+    PythonFunctions functions(functions_, functions_.empty() ? py::object() : py::cast(this));
+    if (!functions_.empty()) request.foreign = &functions;
     run(plan_, list, request);  // with the GIL: the hook makes arrays
+    functions.check();
     return hook.out;
   }
 
@@ -174,7 +234,7 @@ class PyPlan {
     for (std::size_t s = 0; s < list.steps.size(); ++s) {
       const Step& step = list.steps[s];
       py::dict row;
-      row["op"] = op_schema(step.op).name;
+      row["op"] = step_name(step);
       row["inputs"] = ids_to_names(step.inputs);
       row["outputs"] = ids_to_names(step.outputs);
       py::list places;
@@ -268,6 +328,7 @@ class PyPlan {
     return out;
   }
 
+  py::list functions_;
   Plan plan_;
   NameCache names_;
   std::vector<py::object> kept_;
@@ -290,9 +351,11 @@ PyObject* run_entry(PyObject* self, PyObject* const* args, Py_ssize_t given, PyO
 
 void bind_plan(py::module_& m) {
   py::class_<PyPlan> plan(m, "Plan");
-  plan.def(py::init<const py::list&, const py::dict&, std::int64_t, const std::string&, bool, bool, bool>(),
+  plan.def(py::init<const py::list&, const py::dict&, std::int64_t, const std::string&, bool, bool, bool,
+                    const py::list&>(),
            py::arg("values"), py::arg("lists"), py::kw_only(), py::arg("max_batch"), py::arg("dtype") = "float32",
-           py::arg("reuse") = true, py::arg("inplace") = true, py::arg("poison") = false)
+           py::arg("reuse") = true, py::arg("inplace") = true, py::arg("poison") = false,
+           py::arg("functions") = py::list())
       .def("bind", &PyPlan::bind, py::arg("name"), py::arg("array"))
       .def("restore", &PyPlan::restore, py::arg("name"))
       .def("trace", &PyPlan::trace, py::arg("name"), py::arg("rows"), py::arg("arrays") = py::dict(), py::kw_only(),

@@ -11,7 +11,7 @@ namespace pfn {
 std::vector<Value> make_values(const py::list& values) {
   std::vector<Value> out;
   for (const auto& item : values) {
-    const auto row = item.cast<py::tuple>();  // name, dtype, dims, external, advance
+    const auto row = item.cast<py::tuple>();  // name, dtype, dims, external, advance, view_of
     Value value;
     value.name = row[0].cast<std::string>();
     value.dtype = row[1].cast<std::string>();
@@ -19,6 +19,7 @@ std::vector<Value> make_values(const py::list& values) {
     value.external = row[3].cast<bool>();
     const auto advance = row[4].cast<std::string>();
     value.advance = advance == "row" ? Advance::row : advance == "step" ? Advance::step : Advance::none;
+    value.view_of = row.size() > 5 ? row[5].cast<int>() : -1;
     out.push_back(std::move(value));
   }
   return out;
@@ -32,7 +33,11 @@ std::vector<StepList> make_lists(const py::dict& lists) {
     for (const auto& entry : item.second.cast<py::list>()) {
       const auto row = entry.cast<py::tuple>();  // op, inputs, outputs, attrs, group
       Step step;
-      step.op = op_schema(row[0].cast<std::string>()).id;
+      const auto op = row[0].cast<std::string>();
+      if (op == "python")  // its one attribute says which function
+        step.function = static_cast<int>(row[3].cast<py::tuple>()[0].cast<double>());
+      else
+        step.op = op_schema(op).id;
       for (const auto& id : row[1].cast<py::tuple>()) step.inputs.push_back(id.cast<int>());
       for (const auto& id : row[2].cast<py::tuple>()) step.outputs.push_back(id.cast<int>());
       for (const auto& attr : row[3].cast<py::tuple>()) step.attrs.push_back(attr.cast<double>());

@@ -62,6 +62,7 @@ void check_bound(const Plan& plan, const StepList& list, const RunRequest& reque
 // The numbers of a bound index are checked before the first step; those a step computes are checked by the kernel.
 void check_indices(const Plan& plan, const StepList& list, const RunRequest& request) {
   for (const Step& step : list.steps) {
+    if (step.foreign()) continue;
     const OpSchema& schema = op_schema(step.op);
     for (std::size_t i = 0; i < schema.inputs.size(); ++i) {
       if (schema.inputs[i].below != "m") continue;
@@ -106,6 +107,7 @@ struct FetchAhead {
       const Step& step = list.steps[s];
       OpCall& call = list.full.calls[s];
       call.ahead = Ahead();  // what a run that was stopped may have left
+      if (step.foreign()) continue;
       if (step.op == OpId::gather_rows) {
         const Value& data = plan.values()[static_cast<std::size_t>(step.inputs[0])];
         const Value& index = plan.values()[static_cast<std::size_t>(step.inputs[1])];
@@ -167,7 +169,13 @@ void Loop::run(Team& team) {
       if (hyper != nullptr) call.hyper = hyper + step.group * kHyperFields;
       const bool timed = request.step_ns != nullptr || request.hook != nullptr;
       const std::int64_t start = timed ? now_ns() : 0;
-      run_call(call, kernel(step.op, plan.options().float_type), team, plan.local.data(), local_stride);
+      if (!step.foreign()) {
+        run_call(call, kernel(step.op, plan.options().float_type), team, plan.local.data(), local_stride);
+      } else if (!request.foreign->call(step.function, static_cast<int>(step.inputs.size()),
+                                        static_cast<int>(step.outputs.size()), call)) {
+        result.reason = StopReason::interrupted;
+        return;
+      }
       if (!timed) continue;
       const std::int64_t spent = now_ns() - start;
       if (request.step_ns != nullptr) request.step_ns[s] += spent;
@@ -225,11 +233,15 @@ RunResult run(Plan& plan, StepList& list, const RunRequest& request) {
                                 std::to_string(plan.options().max_batch));
   const std::int64_t steps = (request.rows + request.batch - 1) / request.batch;
   const std::int64_t tail_rows = request.rows - (steps - 1) * request.batch;
-  for (const Step& step : list.steps)
-    if (!op_schema(step.op).hyper.empty() && (request.hyper == nullptr || step.group >= request.hyper_groups ||
-                                              (request.hyper_steps != 1 && request.hyper_steps < steps)))
+  for (const Step& step : list.steps) {
+    if (step.foreign() && request.foreign == nullptr)
+      throw std::invalid_argument("plan: '" + list.name + "' holds a function, which cannot be called here");
+    if (!step.foreign() && !op_schema(step.op).hyper.empty() &&
+        (request.hyper == nullptr || step.group >= request.hyper_groups ||
+         (request.hyper_steps != 1 && request.hyper_steps < steps)))
       throw std::invalid_argument("plan: " + op_schema(step.op).name + " reads hyper row " +
                                   std::to_string(step.group) + ", and 'hyper' has too few steps or groups");
+  }
   check_bound(plan, list, request, steps);
   if (list.checked_version != plan.bindings()) {
     check_overlap(plan, list);

@@ -21,6 +21,12 @@ struct StepHook {
   virtual void after(std::size_t step, const OpCall& call, std::int64_t ns) = 0;
 };
 
+// Does the steps that are functions of the caller's; returns false to stop.
+struct Foreign {
+  virtual ~Foreign() = default;
+  virtual bool call(int function, int inputs, int outputs, const OpCall& call) = 0;
+};
+
 struct RunRequest {
   std::int64_t rows = 0;          // rows to go through
   std::int64_t batch = 1;         // rows a step; the last step takes what is left
@@ -34,6 +40,7 @@ struct RunRequest {
   std::int64_t* step_ns = nullptr;  // per step of the list: nanoseconds are added when given
   Poll* poll = nullptr;
   StepHook* hook = nullptr;
+  Foreign* foreign = nullptr;
 };
 
 struct RunResult {

@@ -18,6 +18,9 @@ std::int64_t checked_bytes(const Value& value, const View& view) {
   return bytes;
 }
 
+// Rough time of a function of the caller's, ns.
+constexpr double kForeignCost = 20000;
+
 // A scratch value, or a chain of values that take over each other's memory in place.
 struct Block {
   std::int64_t bytes = 0;
@@ -36,6 +39,8 @@ Plan::Plan(std::vector<Value> values, std::vector<StepList> lists, const PlanOpt
     if (!ids_.emplace(values_[v].name, static_cast<int>(v)).second)
       throw std::invalid_argument("plan: two values are named '" + values_[v].name + "'");
   }
+  check_views(options_.max_batch);
+  check_views(options_.max_batch + 1);
   std::int64_t bytes = 0;
   for (StepList& steps : lists_) {
     // Shapes that agree for two batch sizes agree for all: dimensions are numbers or the batch.
@@ -60,7 +65,7 @@ StepList& Plan::list(const std::string& name) {
 }
 
 DType Plan::dtype(int id) const {
-  const Value& value = values_[static_cast<std::size_t>(id)];
+  const Value& value = values_[static_cast<std::size_t>(root(id))];
   if (value.dtype == "any") return value.bound_dtype;
   if (value.dtype == "f64") return DType::f64;
   if (value.dtype == "i64") return DType::i64;
@@ -69,20 +74,48 @@ DType Plan::dtype(int id) const {
 
 View Plan::view(int id, std::int64_t rows) const {
   const Value& value = values_[static_cast<std::size_t>(id)];
+  const std::int64_t bound_rows = values_[static_cast<std::size_t>(root(id))].bound_rows;
   View view;
   view.dtype = dtype(id);
   view.ndim = static_cast<std::int32_t>(value.dims.size());
   for (std::size_t d = 0; d < value.dims.size(); ++d) {
     const std::int64_t dim = value.dims[d];
-    view.shape[d] = dim == kBatch ? rows : dim == kAny ? value.bound_rows : dim;
+    view.shape[d] = dim == kBatch ? rows : dim == kAny ? bound_rows : dim;
   }
   return view;
+}
+
+void Plan::check_views(std::int64_t rows) const {
+  const int count = static_cast<int>(values_.size());
+  for (int v = 0; v < count; ++v) {
+    const Value& value = values_[static_cast<std::size_t>(v)];
+    if (value.view_of < 0) continue;
+    const bool known = value.view_of < count && values_[static_cast<std::size_t>(value.view_of)].view_of < 0;
+    const Value* const base = known ? &values_[static_cast<std::size_t>(value.view_of)] : nullptr;
+    if (!known || base->dtype != value.dtype || base->external != value.external ||
+        checked_bytes(value, view(v, rows)) != checked_bytes(*base, view(value.view_of, rows)))
+      throw std::invalid_argument("plan: '" + value.name + "' is no view of another value with as many items");
+  }
+}
+
+// A foreign step may have any arguments that exist; their shapes are what the values say.
+void Plan::check_foreign(const Step& step) const {
+  if (step.inputs.size() > kMaxArgs || step.outputs.size() > kMaxArgs || step.outputs.empty())
+    throw std::invalid_argument("plan: a function has 0 to 8 inputs and 1 to 8 outputs");
+  for (const std::vector<int>* ids : {&step.inputs, &step.outputs})
+    for (int id : *ids)
+      if (id < 0 || id >= static_cast<int>(values_.size()))
+        throw std::invalid_argument("plan: a function has a bad id");
 }
 
 // Unifies every step's shapes for a batch of `rows` and compares what follows with what the values say.
 void Plan::check(const StepList& steps, std::int64_t rows) const {
   const int count = static_cast<int>(values_.size());
   for (const Step& step : steps.steps) {
+    if (step.foreign()) {
+      check_foreign(step);
+      continue;
+    }
     const OpSchema& schema = op_schema(step.op);
     if (step.inputs.size() != schema.inputs.size() || step.outputs.size() != schema.outputs.size() ||
         step.attrs.size() != schema.attrs.size())
@@ -102,6 +135,8 @@ void Plan::check(const StepList& steps, std::int64_t rows) const {
         throw std::invalid_argument("plan: " + schema.name + ": '" + schema.inputs[i].name + "' is " + have +
                                     ", expected " + schema.inputs[i].dtype);
     }
+    std::copy(step.attrs.begin(), step.attrs.end(), call.attr);
+    check_attrs(schema, call);
     infer_shapes(schema, call, options_.float_type);
     for (std::size_t o = 0; o < step.outputs.size(); ++o) {
       const int id = step.outputs[o];
@@ -126,15 +161,17 @@ void Plan::place(StepList& list) const {
     const Step& step = list.steps[static_cast<std::size_t>(s)];
     for (int id : step.inputs)
       if (id >= 0 && !values_[static_cast<std::size_t>(id)].external) {
-        if (first[static_cast<std::size_t>(id)] < 0)
+        const auto v = static_cast<std::size_t>(root(id));
+        if (first[v] < 0)
           throw std::invalid_argument("plan: step list '" + list.name + "' reads '" +
                                       values_[static_cast<std::size_t>(id)].name + "' before any step wrote it");
-        last[static_cast<std::size_t>(id)] = s;
+        last[v] = s;
       }
     for (int id : step.outputs)
       if (!values_[static_cast<std::size_t>(id)].external) {
-        if (first[static_cast<std::size_t>(id)] < 0) first[static_cast<std::size_t>(id)] = s;
-        last[static_cast<std::size_t>(id)] = std::max(last[static_cast<std::size_t>(id)], s);
+        const auto v = static_cast<std::size_t>(root(id));
+        if (first[v] < 0) first[v] = s;
+        last[v] = std::max(last[v], s);
       }
   }
 
@@ -145,14 +182,16 @@ void Plan::place(StepList& list) const {
   for (int s = 0; s < static_cast<int>(list.steps.size()); ++s) {
     const Step& step = list.steps[static_cast<std::size_t>(s)];
     for (std::size_t o = 0; o < step.outputs.size(); ++o) {
-      const int id = step.outputs[o];
+      const int id = root(step.outputs[o]);
       const auto v = static_cast<std::size_t>(id);
       if (values_[v].external || first[v] != s || block_of[v] >= 0) continue;
-      const int source = step.inputs.empty() ? -1 : step.inputs[0];
-      const bool take_over = options_.inplace && o == 0 && op_schema(step.op).inplace && source >= 0 &&
-                             block_of[static_cast<std::size_t>(source)] >= 0 &&
+      const int source = step.inputs.empty() || step.inputs[0] < 0 ? -1 : root(step.inputs[0]);
+      const auto reads = std::count_if(step.inputs.begin(), step.inputs.end(),
+                                       [&](int input) { return input >= 0 && root(input) == source; });
+      const bool take_over = options_.inplace && o == 0 && !step.foreign() && op_schema(step.op).inplace &&
+                             source >= 0 && block_of[static_cast<std::size_t>(source)] >= 0 &&
                              last[static_cast<std::size_t>(source)] == s && bytes_of(source) == bytes_of(id) &&
-                             std::count(step.inputs.begin(), step.inputs.end(), source) == 1;
+                             reads == 1;
       if (take_over) {
         Block& block = blocks[static_cast<std::size_t>(block_of[static_cast<std::size_t>(source)])];
         block.last = std::max(block.last, last[v]);
@@ -191,15 +230,18 @@ void Plan::place(StepList& list) const {
     list.scratch_bytes = std::max(list.scratch_bytes, offset + block.bytes);
   }
 
+  for (int v = 0; v < count; ++v)
+    list.offset[static_cast<std::size_t>(v)] = list.offset[static_cast<std::size_t>(root(v))];
+
   for (int s = 0; s < static_cast<int>(list.steps.size()); ++s) {
     const Step& step = list.steps[static_cast<std::size_t>(s)];
     for (int i = 0; i < static_cast<int>(step.inputs.size()); ++i) {
       const int id = step.inputs[static_cast<std::size_t>(i)];
-      if (id >= 0 && values_[static_cast<std::size_t>(id)].external) list.slots.push_back({s, false, i, id});
+      if (id >= 0 && values_[static_cast<std::size_t>(id)].external) list.slots.push_back({s, false, i, root(id)});
     }
     for (int o = 0; o < static_cast<int>(step.outputs.size()); ++o) {
       const int id = step.outputs[static_cast<std::size_t>(o)];
-      if (values_[static_cast<std::size_t>(id)].external) list.slots.push_back({s, true, o, id});
+      if (values_[static_cast<std::size_t>(id)].external) list.slots.push_back({s, true, o, root(id)});
     }
   }
 }
@@ -241,6 +283,10 @@ void Plan::prepare(const StepList& list, Prepared& prepared, std::int64_t rows) 
     fill(step.inputs, call.in);
     fill(step.outputs, call.out);
     std::copy(step.attrs.begin(), step.attrs.end(), call.attr);
+    if (step.foreign()) {
+      prepared.cost += kForeignCost;
+      continue;
+    }
     kernel(step.op, options_.float_type).prepare(call);
     prepared.shared_bytes = std::max(prepared.shared_bytes, call.scratch_bytes);
     prepared.local_bytes = std::max(prepared.local_bytes, align_up(call.local_bytes));

@@ -28,6 +28,7 @@ struct Value {
   std::vector<std::int64_t> dims;
   bool external = false;
   Advance advance = Advance::none;
+  int view_of = -1;                // >= 0: the memory of that value, read with other dims
   void* data = nullptr;            // external: bound memory
   DType bound_dtype = DType::f32;  // external `any`: dtype of the bound memory
   std::int64_t bound_rows = 0;     // external: first dimension of the bound memory
@@ -35,11 +36,13 @@ struct Value {
 };
 
 struct Step {
-  OpId op;
+  OpId op = OpId::kCount;
   std::vector<int> inputs;  // value ids, -1 for an optional input left out
   std::vector<int> outputs;
   std::vector<double> attrs;
-  int group = 0;  // row of hyper it reads
+  int group = 0;      // row of hyper it reads
+  int function = -1;  // >= 0: not the op, but a function of the caller's, by number
+  bool foreign() const { return function >= 0; }
 };
 
 // Where the executor must put a moving pointer.
@@ -90,6 +93,10 @@ class Plan {
   const std::vector<StepList>& lists() const { return lists_; }
   const PlanOptions& options() const { return options_; }
   Value& value(int id) { return values_[static_cast<std::size_t>(id)]; }
+  int root(int id) const {  // the value whose memory it is
+    const int other = values_[static_cast<std::size_t>(id)].view_of;
+    return other < 0 ? id : other;
+  }
   Arena& scratch() { return scratch_; }
 
   DType dtype(int id) const;                   // as it is bound or computed
@@ -111,6 +118,8 @@ class Plan {
   const StepList* snapshot_of = nullptr;
 
  private:
+  void check_views(std::int64_t rows) const;
+  void check_foreign(const Step& step) const;
   void check(const StepList& list, std::int64_t rows) const;
   void place(StepList& list) const;
 

@@ -9,7 +9,7 @@
 namespace pfn {
 
 constexpr int kMaxArgs = 8;
-constexpr int kMaxAttrs = 8;
+constexpr int kMaxAttrs = 16;
 constexpr int kMaxDims = 4;
 constexpr int kMaxPhases = 4;
 constexpr int kMaxNotes = 8;

@@ -1,6 +1,7 @@
 // Parses the strings of ops.def, once, when first asked.
 #include "ops/schema.hpp"
 
+#include <limits>
 #include <sstream>
 #include <stdexcept>
 
@@ -84,10 +85,17 @@ static OpSchema parse(OpId id, const char* name, const char* inputs, const char*
       if (schema.inputs[i].name == arg.name) arg.alias = static_cast<int>(i);
     schema.outputs.push_back(std::move(arg));
   }
-  for (const std::string& text : words(attrs, ' ')) {
+  for (const std::string& text : words(attrs, ' ')) {  // name=default, or name=default>=least
     const std::size_t equal = text.find('=');
+    const std::size_t least = text.find(">=");
     schema.attrs.emplace_back(text.substr(0, equal), std::stod(text.substr(equal + 1)));
+    schema.least.push_back(least == std::string::npos ? -std::numeric_limits<double>::infinity()
+                                                      : std::stod(text.substr(least + 2)));
   }
+  for (std::vector<ArgSchema>* args : {&schema.inputs, &schema.outputs})
+    for (ArgSchema& arg : *args)
+      for (const std::string& dim : arg.dims)
+        arg.rules.push_back(is_expression(dim, schema.attrs) ? parse_dim(dim, schema.attrs) : DimRule());
   for (const std::string& text : words(hyper, ' ')) {
     int field = 0;
     while (field < kHyperFields && text != kHyperNames[field]) ++field;

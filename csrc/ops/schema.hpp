@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "ops/dim_rule.hpp"
 #include "ops/op_call.hpp"
 
 namespace pfn {
@@ -23,7 +24,8 @@ struct ArgSchema {
   std::string name;
   std::string dtype;              // "T", "f64", "i64", "u8" or "any"
   std::string below;              // dimension letter that bounds the values of an i64 array, or empty
-  std::vector<std::string> dims;  // letters, numbers, or "*"
+  std::vector<std::string> dims;  // letters, numbers, "*", or expressions
+  std::vector<DimRule> rules;     // for each of dims: how to compute it; empty unless it is an expression
   bool optional = false;
   int alias = -1;  // outputs: index of the input that is updated in place
 };
@@ -34,6 +36,7 @@ struct OpSchema {
   std::vector<ArgSchema> inputs;
   std::vector<ArgSchema> outputs;
   std::vector<std::pair<std::string, double>> attrs;
+  std::vector<double> least;  // for each of attrs: the smallest value allowed
   std::vector<HyperField> hyper;
   bool inplace = false;        // out[0] may be the memory of in[0]
   bool fetches_ahead = false;  // reads OpCall::ahead

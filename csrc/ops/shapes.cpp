@@ -1,6 +1,7 @@
 // One shape rule for all ops, read from the table.
 #include "ops/shapes.hpp"
 
+#include <limits>
 #include <stdexcept>
 
 namespace pfn {
@@ -46,6 +47,42 @@ std::string tuple_text(const std::vector<std::string>& parts) {
   std::string text = "(";
   for (std::size_t i = 0; i < parts.size(); ++i) text += (i ? ", " : "") + parts[i];
   return text + (parts.size() == 1 ? ",)" : ")");
+}
+
+std::int64_t floor_divided(const OpSchema& schema, std::int64_t a, std::int64_t b) {
+  if (b <= 0) throw std::invalid_argument(schema.name + ": a dimension is divided by " + std::to_string(b));
+  return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+
+// The value of an expression; -1 if a letter of it is bound by no input that is there.
+std::int64_t evaluate(const OpSchema& schema, const DimRule& rule, const Bindings& bindings, const OpCall& call) {
+  constexpr std::int64_t kLargest = std::int64_t{1} << 40;
+  std::int64_t stack[16];
+  int top = 0;
+  for (const DimToken& token : rule) {
+    std::int64_t value = token.value;
+    if (token.kind == DimToken::letter) {
+      const Bound* bound = bindings.find(token.name);
+      if (!bound) return -1;
+      value = bound->extent;
+    } else if (token.kind == DimToken::attr) {
+      const double given = call.attr[token.value];
+      value = static_cast<std::int64_t>(given);
+      if (static_cast<double>(value) != given)
+        throw std::invalid_argument(schema.name + ": '" + token.name + "' is " + std::to_string(given) +
+                                    ", expected a whole number");
+    } else if (token.kind != DimToken::number) {
+      const std::int64_t b = stack[--top], a = stack[--top];
+      value = token.kind == DimToken::plus    ? a + b
+              : token.kind == DimToken::minus ? a - b
+              : token.kind == DimToken::times ? a * b
+                                              : floor_divided(schema, a, b);
+    }
+    if (value > kLargest || value < -kLargest)
+      throw std::invalid_argument(schema.name + ": a dimension is larger than 2**40");
+    stack[top++] = value;
+  }
+  return stack[0];
 }
 
 [[noreturn]] void mismatch(const OpSchema& schema, const ArgSchema& arg, const View& view, const Bindings& bindings) {
@@ -99,6 +136,7 @@ void bind_input(const OpSchema& schema, const ArgSchema& arg, const View& view, 
       continue;
     }
     const std::int64_t extent = view.shape[d++];
+    if (!arg.rules[static_cast<std::size_t>(&dim - arg.dims.data())].empty()) continue;  // known when all letters are
     if (is_number(dim)) {
       if (extent != std::stoll(dim)) mismatch(schema, arg, view, bindings);
     } else if (const Bound* bound = bindings.find(dim)) {
@@ -106,6 +144,25 @@ void bind_input(const OpSchema& schema, const ArgSchema& arg, const View& view, 
     } else {
       bindings.letters[bindings.count++] = Bound{&dim, extent, &arg, &view};
     }
+  }
+}
+
+// Dimensions of an input that follow from those of others.
+void check_expressions(const OpSchema& schema, const ArgSchema& arg, const View& view, const Bindings& bindings,
+                       const OpCall& call) {
+  int d = 0;
+  for (std::size_t i = 0; i < arg.dims.size(); ++i) {
+    if (arg.dims[i] == "*") {
+      d += bindings.star.ndim;
+      continue;
+    }
+    const std::int64_t extent = view.shape[d++];
+    if (arg.rules[i].empty()) continue;
+    const std::int64_t wanted = evaluate(schema, arg.rules[i], bindings, call);
+    if (wanted != extent)
+      throw std::invalid_argument(schema.name + ": '" + arg.name + "' has shape " + shape_text(view) + ", expected " +
+                                  std::to_string(wanted) + " (" + arg.dims[i] + ") in place of " +
+                                  std::to_string(extent));
   }
 }
 
@@ -124,18 +181,34 @@ DType arg_dtype(const ArgSchema& arg, DType float_type) {
   return float_type;
 }
 
+void check_attrs(const OpSchema& schema, const OpCall& call) {
+  for (std::size_t a = 0; a < schema.attrs.size(); ++a)
+    if (!(call.attr[a] >= schema.least[a]) && schema.least[a] > -std::numeric_limits<double>::infinity())
+      throw std::invalid_argument(schema.name + ": '" + schema.attrs[a].first + "' is " + std::to_string(call.attr[a]) +
+                                  ", expected " + std::to_string(schema.least[a]) + " or more");
+}
+
 void infer_shapes(const OpSchema& schema, OpCall& call, DType float_type) {
   Bindings bindings;
   for (std::size_t i = 0; i < schema.inputs.size(); ++i)
     if (call.in[i].ndim >= 0) bind_input(schema, schema.inputs[i], call.in[i], bindings);
+  for (std::size_t i = 0; i < schema.inputs.size(); ++i)
+    if (call.in[i].ndim >= 0) check_expressions(schema, schema.inputs[i], call.in[i], bindings, call);
   for (std::size_t o = 0; o < schema.outputs.size(); ++o) {
     const ArgSchema& arg = schema.outputs[o];
     View& view = call.out[o];
     view.dtype = arg_dtype(arg, float_type);
     int ndim = 0;
-    for (const std::string& dim : arg.dims) {
+    for (std::size_t k = 0; k < arg.dims.size(); ++k) {
+      const std::string& dim = arg.dims[k];
       if (dim == "*") {
         for (int i = 0; i < bindings.star.ndim; ++i) view.shape[ndim++] = bindings.star.shape[i];
+      } else if (!arg.rules[k].empty()) {
+        const std::int64_t extent = evaluate(schema, arg.rules[k], bindings, call);
+        if (extent < 0)
+          throw std::invalid_argument(schema.name + ": '" + arg.name + "' would have a dimension of " +
+                                      std::to_string(extent) + " (" + dim + ")");
+        view.shape[ndim++] = extent;
       } else if (is_number(dim)) {
         view.shape[ndim++] = std::stoll(dim);
       } else {

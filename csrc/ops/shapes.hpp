@@ -4,7 +4,11 @@
 
 namespace pfn {
 
-// Checks the shapes of call.in (absent optional inputs have ndim -1) and writes the shapes and dtypes of call.out.
+// Checks attributes against the least values of the table. Throws std::invalid_argument.
+void check_attrs(const OpSchema& schema, const OpCall& call);
+
+// Checks the shapes of call.in (absent optional inputs have ndim -1) and writes the shapes and dtypes of call.out;
+// call.attr is read where a dimension is an expression.
 // Throws std::invalid_argument naming op, argument, found, expected and the argument it disagrees with.
 void infer_shapes(const OpSchema& schema, OpCall& call, DType float_type);
 

@@ -74,15 +74,26 @@ def compare(
         None when every output is within the bound of its op.
     """
     graph = plan.graphs[name]
+    views = graph.views()
     current: dict[str, Array] = {}
+
+    def keep(name: str, array: Array) -> None:
+        current[name] = array
+        for view in views.get(name, ()):
+            current[view] = array.reshape([d if isinstance(d, int) else -1 for d in graph.values[view].shape])
+
     for key, value in graph.values.items():
-        if value.kind != "activation":
+        if value.kind != "activation" and not value.view_of:
             array = np.array(arrays[key])  # a copy: the run updates state in place
             array = array[:rows] if BATCH in value.shape else array
-            current[key] = array.reshape(len(array), -1) if len(value.shape) == 2 else array
+            keep(key, array.reshape(len(array), -1) if len(value.shape) == 2 else array)
     row = None if hyper is None else hyper[0]
     traced = plan.native.trace(name, rows, dict(arrays), hyper=hyper)
     for node, (_, written, _) in zip(graph.nodes, traced, strict=True):
+        if node.function is not None:  # the reference of a user's function is the function itself
+            for output, have in zip(node.outputs, written.values(), strict=True):
+                keep(output, have)
+            continue
         spec = specs()[node.op]
         names = [a.name for a in schema(node.op).inputs]
         inputs = {a: None if i is None else current[i] for a, i in zip(names, node.inputs, strict=True)}
@@ -96,7 +107,7 @@ def compare(
             difference = _worst(np.asarray(want), have, np.broadcast_to(bound, want.shape))
             if difference is not None:
                 return Difference(node.op, output, *difference)
-            current[output] = have
+            keep(output, have)
     return None
 
 

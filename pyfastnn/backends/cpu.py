@@ -52,7 +52,14 @@ class CpuPlan:
         self.dtype = dtype
         lowered = lower(graphs, outputs)
         self.native = _core.Plan(
-            lowered.values, lowered.lists, max_batch=max_batch, dtype=dtype, reuse=reuse, inplace=inplace, poison=poison
+            lowered.values,
+            lowered.lists,
+            max_batch=max_batch,
+            dtype=dtype,
+            reuse=reuse,
+            inplace=inplace,
+            poison=poison,
+            functions=lowered.functions,
         )
 
     def bind(self, arrays: Mapping[str, Array | None]) -> None:

@@ -79,7 +79,9 @@ class Kernel(Subject):
         self.x = _relu_input()
         self.y = np.empty_like(self.x)
         size = len(self.x), self.x.shape[1]
-        values: list[tuple[str, str, tuple[int, ...], bool, str]] = [(k, "T", size, True, "none") for k in "xy"]
+        values: list[tuple[str, str, tuple[int, ...], bool, str, int]] = [
+            (k, "T", size, True, "none", -1) for k in "xy"
+        ]
         one: tuple[str, tuple[int, ...], tuple[int, ...], tuple[float, ...], int] = ("relu_forward", (0,), (1,), (), 0)
         self.plan = _core.Plan(values, {"relu": [one]}, max_batch=1)
         self.plan.bind("x", self.x)

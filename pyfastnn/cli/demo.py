@@ -103,12 +103,12 @@ def numpy_speed(X: NDArray[Any], y: NDArray[Any]) -> tuple[float, float]:
 
     trainer = make_trainer()
     trainer.step(X[:1], y[:1])  # compiles, and fits the preprocessing to one image
-    assert trainer.model.preprocess is not None
-    trainer.model.preprocess.fit(X)
+    for preprocess in trainer.model.preprocessors.values():
+        preprocess.fit(X)
     trainer.model.refresh()
     trainer.reset()
     model, optimizer = trainer.model, trainer.optimizer
-    graph = training_graph(model, trainer.loss, optimizer)
+    graph = training_graph(model, trainer.heads, optimizer)
     values: dict[str, NDArray[Any]] = {**model.state_dict(), **model.folded(), "X": X, "y": y}
     values.update({name: np.zeros(shape, np.float32) for name, shape in slot_shapes(model, optimizer).items()})
     carried = [name for name in values if name not in ("X", "y")]

@@ -189,7 +189,7 @@ def run(options: argparse.Namespace) -> int:
 
 def read_data(options: argparse.Namespace, resumed: Trainer | None) -> Dataset:
     """Load the data set and hold out what is asked for, or a fifth if there is no test part."""
-    task = options.task if resumed is None else resumed.loss.task
+    task = options.task if resumed is None else resumed.heads[0].loss.task
     dataset = data.load(options.data, target=options.target, task=task)
     count = options.validation
     if count is None:

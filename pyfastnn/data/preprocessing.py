@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from pyfastnn._names import unknown
 from pyfastnn.data.errors import CHUNK_ELEMENTS, count_nonfinite
+
+if TYPE_CHECKING:
+    from pyfastnn.graph import Builder
 
 __all__ = ["Center", "Preprocessor", "Rescale", "Standardize", "from_config"]
 
@@ -41,6 +44,44 @@ class Preprocessor:
 
     shift_: npt.NDArray[np.float64]
     scale_: npt.NDArray[np.float64]
+
+    @property
+    def fitted(self) -> bool:
+        """Whether `fit` was called."""
+        return hasattr(self, "shift_")
+
+    def emit(self, builder: Builder, data: str, index: str, prefix: str) -> str:
+        """Add the gather of some rows, preprocessed, to a graph.
+
+        Parameters
+        ----------
+        builder : Builder
+            The graph under construction.
+        data, index : str
+            Values: rows of a data set, and the numbers of those wanted.
+        prefix : str
+            What names of new values begin with.
+
+        Returns
+        -------
+        str
+            The rows, of shape (n, features).
+        """
+        features = builder.graph.values[data].shape[1]
+        fold = [builder.value(f"{prefix}{name}", (features,)) for name in ("shift", "scale")]
+        return builder.emit("gather_rows", (data, index, *fold), outputs=(f"{prefix}x",), name="gather")[0]
+
+    def arrays(self, prefix: str, dtype: npt.DTypeLike) -> dict[str, Array]:
+        """Return what the nodes of `emit` read, by value name.
+
+        Raises
+        ------
+        RuntimeError
+            If `fit` was not called.
+        """
+        if not self.fitted:
+            raise RuntimeError(f"the model's preprocessing {self!r} is not fitted yet: train the model first")
+        return {f"{prefix}shift": self.shift_.astype(dtype), f"{prefix}scale": self.scale_.astype(dtype)}
 
     def fit(self: P, X: Array) -> P:
         """Learn ``shift_`` and ``scale_``.

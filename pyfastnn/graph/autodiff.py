@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pyfastnn.graph.gradients import RULES
-from pyfastnn.graph.graph import Builder
+from pyfastnn.graph.graph import Builder, Function
+from pyfastnn.graph.schema import Dim
 
 
 def gradient_name(value: str) -> str:
@@ -18,15 +19,15 @@ def gradient_name(value: str) -> str:
     return f"d({value})"
 
 
-def backward(builder: Builder, loss: str, wanted: Sequence[str]) -> dict[str, str]:
+def backward(builder: Builder, loss: str | Mapping[str, str], wanted: Sequence[str]) -> dict[str, str]:
     """Append the backward nodes of ``loss`` and return the names of the gradients.
 
     Parameters
     ----------
     builder : Builder
         Holds the forward graph; backward nodes are added to it.
-    loss : str
-        A scalar output of a loss node.
+    loss : str or mapping of str to str
+        A scalar output of a loss node; or values whose gradients are known already, with the values that hold these.
     wanted : sequence of str
         Values, usually parameters, whose gradients are asked for.
 
@@ -42,14 +43,45 @@ def backward(builder: Builder, loss: str, wanted: Sequence[str]) -> dict[str, st
     """
     graph = builder.graph
     forward = list(graph.nodes)
+    views = graph.views()
     reaches = set(wanted)
+    reaches.update(v for name in wanted for v in views.get(name, ()))
     for node in forward:
         if any(i in reaches for i in node.inputs if i is not None):
-            reaches.update(node.outputs)
-    gradients: dict[str, str | None] = {loss: None}
+            for output in node.outputs:
+                reaches.update((output, *views.get(output, ())))
+    gradients: dict[str, str | None] = {loss: None} if isinstance(loss, str) else dict(loss)
+
+    def collect(value: str, gradient: str) -> None:
+        earlier = gradients.get(value)
+        if earlier is not None:
+            gradient = builder.emit("add", (earlier, gradient), name=gradient_name(value))[0]
+        gradients[value] = gradient
+
+    def gather_views(value: str) -> None:
+        for view in views.get(value, ()):
+            gradient = gradients.pop(view, None)
+            if gradient is not None:
+                collect(value, builder.view(gradient, graph.values[value].shape))
+
     for node in reversed(forward):
+        for output in node.outputs:
+            gather_views(output)
         known: Mapping[str, str | None] = {o: gradients[o] for o in node.outputs if o in gradients}
         if not known or not any(i in reaches for i in node.inputs if i is not None):
+            continue
+        if node.function is not None:
+
+            def call(
+                function: Function,
+                inputs: Sequence[str],
+                outputs: Sequence[tuple[str, tuple[Dim, ...], str]],
+                _node_name: str = node.name,
+            ) -> tuple[str, ...]:
+                return builder.call(function, inputs, outputs, name=f"d({_node_name})")
+
+            for value, gradient in node.function.gradients(node, known, call, reaches.__contains__).items():
+                collect(value, gradient)
             continue
         if node.op not in RULES:
             raise ValueError(f"{node.op} has no gradient rule in pyfastnn.graph.gradients")
@@ -64,9 +96,7 @@ def backward(builder: Builder, loss: str, wanted: Sequence[str]) -> dict[str, st
             return builder.emit(op, inputs, attrs, outputs, name=f"d({_node_name})")
 
         for value, gradient in RULES[node.op](node, known, emit, reaches.__contains__).items():
-            earlier = gradients.get(value)
-            if earlier is None:
-                gradients[value] = gradient
-            else:
-                gradients[value] = builder.emit("add", (earlier, gradient), name=gradient_name(value))[0]
+            collect(value, gradient)
+    for value in wanted:
+        gather_views(value)
     return {v: g for v in wanted if (g := gradients.get(v)) is not None}

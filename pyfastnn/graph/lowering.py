@@ -5,14 +5,14 @@ Several graphs (training, evaluation, prediction) become the step lists of one p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pyfastnn.graph.graph import BATCH, Graph, Value
+from pyfastnn.graph.graph import BATCH, Function, Graph, Value
 from pyfastnn.graph.schema import schema
 
-PlanValue = tuple[str, str, tuple[int, ...], bool, str]
+PlanValue = tuple[str, str, tuple[int, ...], bool, str, int]
 PlanStep = tuple[str, tuple[int, ...], tuple[int, ...], tuple[float, ...], int]
 
 _BATCH_DIM = -1
@@ -26,13 +26,28 @@ class Lowered:
     Attributes
     ----------
     values : list of tuple
-        ``(name, dtype, dims, external, advance)``; dims of -1 are the batch, of -2 the rows of a data set.
+        ``(name, dtype, dims, external, advance, view_of)``; dims of -1 are the batch, of -2 the rows of a data set; ``view_of`` is the id
+        of the value whose memory it is, or -1.
     lists : dict of str to list of tuple
-        ``(op, input ids, output ids, attributes, group)`` per step; id -1 is an input left out.
+        ``(op, input ids, output ids, attributes, group)`` per step; id -1 is an input left out. The one attribute of ``"python"`` is
+        the number of its function.
+    functions : list of callable
+        Python functions, called with tuples of arrays: inputs, and outputs to write to.
     """
 
     values: list[PlanValue]
     lists: dict[str, list[PlanStep]]
+    functions: list[Callable[[tuple[Any, ...], tuple[Any, ...]], None]]
+
+
+def _writing(function: Function) -> Callable[[tuple[Any, ...], tuple[Any, ...]], None]:
+    """Return a function as the plan calls it: outputs are written to."""
+
+    def call(inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> None:
+        for output, result in zip(outputs, function.forward(*inputs), strict=True):
+            output[...] = result
+
+    return call
 
 
 def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
@@ -60,16 +75,25 @@ def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
     ids: dict[tuple[str, str], int] = {}
     shared: dict[tuple[str, str], Value] = {}
 
-    def value_id(list_name: str, value: Value) -> int:
-        external = value.kind != "activation" or value.name in outputs
+    def value_id(list_name: str, graph: Graph, value: Value, bound: Mapping[str, str]) -> int:
+        base = value.view_of
+        root = base or value.name
+        external = value.kind != "activation" or root in bound
         key = ("" if external else list_name, value.name)
         if key not in ids:
+            view_of = value_id(list_name, graph, graph.values[base], bound) if base else -1
             advance = "row" if value.kind == "input" and BATCH in value.shape else "none"
-            advance = outputs.get(value.name, advance)
+            advance = outputs.get(bound.get(root, root), advance)
             dims = tuple(d if isinstance(d, int) else _BATCH_DIM if d == BATCH else _ANY_DIM for d in value.shape)
-            name = value.name if external or len(graphs) == 1 else f"{list_name}:{value.name}"
+            name = value.name
+            if base:
+                name = f"{list_name}:view:{value.name}"
+            elif root in bound:
+                name = bound[root]
+            elif not external and len(graphs) > 1:
+                name = f"{list_name}:{value.name}"
             ids[key] = len(values)
-            values.append((name, value.dtype, dims, external, advance))
+            values.append((name, value.dtype, dims, external, advance, view_of))
             shared[key] = value
         elif (value.shape, value.dtype) != (shared[key].shape, shared[key].dtype):
             raise ValueError(
@@ -78,20 +102,27 @@ def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
             )
         return ids[key]
 
+    functions: list[Callable[[tuple[Any, ...], tuple[Any, ...]], None]] = []
     lists: dict[str, list[PlanStep]] = {}
     for list_name, graph in graphs.items():
+        # A result that is a view of another value is that value, bound under the result's name.
+        bound = {(graph.values[k].view_of or k): k for k in outputs if k in graph.values}
         steps: list[PlanStep] = []
         for node in graph.nodes:
-            table = schema(node.op)
-            attrs: dict[str, Any] = {**table.attrs, **node.attrs}
+            if node.function is None:
+                table = schema(node.op).attrs
+                attrs = tuple(float({**table, **node.attrs}[name]) for name in table)
+            else:
+                attrs = (float(len(functions)),)
+                functions.append(_writing(node.function))
             steps.append(
                 (
                     node.op,
-                    tuple(-1 if i is None else value_id(list_name, graph.values[i]) for i in node.inputs),
-                    tuple(value_id(list_name, graph.values[o]) for o in node.outputs),
-                    tuple(float(attrs[name]) for name in table.attrs),
+                    tuple(-1 if i is None else value_id(list_name, graph, graph.values[i], bound) for i in node.inputs),
+                    tuple(value_id(list_name, graph, graph.values[o], bound) for o in node.outputs),
+                    attrs,
                     node.group,
                 )
             )
         lists[list_name] = steps
-    return Lowered(values, lists)
+    return Lowered(values, lists, functions)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,15 +23,19 @@ class Arg:
     dtype : str
         ``"T"`` (the float type of the call), ``"f64"``, ``"i64"``, ``"u8"`` or ``"any"``.
     dims : tuple of str
-        Letters that must agree, numbers, or ``"*"`` for any number of dimensions.
+        Letters that must agree, numbers, ``"*"`` for any number of dimensions, or arithmetic over letters and attributes.
     optional : bool
         Whether an input may be left out.
+    rules : tuple of tuple
+        For each of ``dims`` its arithmetic in postfix order (whole numbers, letters, ``"@attribute"``, ``+ - * /``); empty where it is
+        none.
     """
 
     name: str
     dtype: str
     dims: tuple[str, ...]
     optional: bool = False
+    rules: tuple[tuple[int | str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,13 @@ def schemas() -> dict[str, OpSchema]:
 
     found = {}
     for row in _core.op_schemas():
-        inputs = tuple(Arg(a["name"], a["dtype"], tuple(a["dims"]), a["optional"]) for a in row["inputs"])
-        outputs = tuple(Arg(a["name"], a["dtype"], tuple(a["dims"])) for a in row["outputs"])
+        inputs, outputs = (
+            tuple(
+                Arg(a["name"], a["dtype"], tuple(a["dims"]), a.get("optional", False), tuple(map(tuple, a["rules"])))
+                for a in row[side]
+            )
+            for side in ("inputs", "outputs")
+        )
         found[row["name"]] = OpSchema(
             row["name"], inputs, outputs, dict(row["attrs"]), tuple(row["hyper"]), row["inplace"]
         )
@@ -88,7 +98,9 @@ def schema(op: str) -> OpSchema:
         raise ValueError(unknown("op", op, schemas())) from None
 
 
-def output_shapes(op: OpSchema, inputs: Sequence[tuple[Dim, ...] | None]) -> list[tuple[Dim, ...]]:
+def output_shapes(
+    op: OpSchema, inputs: Sequence[tuple[Dim, ...] | None], attrs: Mapping[str, float] | None = None
+) -> list[tuple[Dim, ...]]:
     """Return the shapes of the outputs, unifying the dimension letters over the inputs.
 
     Parameters
@@ -98,6 +110,8 @@ def output_shapes(op: OpSchema, inputs: Sequence[tuple[Dim, ...] | None]) -> lis
     inputs : sequence of tuple or None
         One shape per input, None where an optional one is left out. Dimensions are numbers or symbols, and are equal
         only to themselves.
+    attrs : mapping of str to float, optional
+        Attributes that differ from the defaults.
 
     Returns
     -------
@@ -111,6 +125,7 @@ def output_shapes(op: OpSchema, inputs: Sequence[tuple[Dim, ...] | None]) -> lis
     """
     letters: dict[str, Dim] = {}
     star: tuple[Dim, ...] | None = None
+    computed: list[tuple[Arg, tuple[Dim, ...], int]] = []
     for arg, shape in zip(op.inputs, inputs, strict=True):
         if shape is None:
             continue
@@ -118,11 +133,14 @@ def output_shapes(op: OpSchema, inputs: Sequence[tuple[Dim, ...] | None]) -> lis
         if width < 0 or ("*" not in arg.dims and len(shape) != len(arg.dims)):
             raise ValueError(f"{op.name}: {arg.name!r} has shape {shape}, expected {arg.dims}")
         at = 0
-        for dim in arg.dims:
+        for position, dim in enumerate(arg.dims):
             if dim == "*":
                 part = shape[at : at + width]
                 star = part if star is None else star
                 fits, at = part == star, at + width
+            elif arg.rules and arg.rules[position]:
+                computed.append((arg, shape, at))
+                fits, at = True, at + 1
             else:
                 wanted = int(dim) if dim.isdigit() else letters.setdefault(dim, shape[at])
                 fits, at = shape[at] == wanted, at + 1
@@ -130,13 +148,49 @@ def output_shapes(op: OpSchema, inputs: Sequence[tuple[Dim, ...] | None]) -> lis
                 raise ValueError(
                     f"{op.name}: {arg.name!r} has shape {shape}, which does not fit the arguments before it"
                 )
+    numbers = {**op.attrs, **(attrs or {})}
+    for arg, shape, at in computed:
+        position = at if "*" not in arg.dims[: at + 1] else at - len(shape) + len(arg.dims)
+        found = _evaluate(op, arg.rules[position], letters, numbers)
+        if found != shape[at]:
+            raise ValueError(
+                f"{op.name}: {arg.name!r} has shape {shape}, expected {found} ({arg.dims[position]}) in place of {shape[at]}"
+            )
     out = []
     for arg in op.outputs:
         dims: list[Dim] = []
-        for dim in arg.dims:
+        for position, dim in enumerate(arg.dims):
             if dim == "*":
                 dims.extend(star or ())
+            elif arg.rules and arg.rules[position]:
+                dims.append(_evaluate(op, arg.rules[position], letters, numbers))
+                if dims[-1] < 0:  # type: ignore[operator]
+                    raise ValueError(f"{op.name}: {arg.name!r} would have a dimension of {dims[-1]} ({dim})")
             else:
                 dims.append(int(dim) if dim.isdigit() else letters[dim])
         out.append(tuple(dims))
     return out
+
+
+_ARITHMETIC = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
+
+
+def _evaluate(op: OpSchema, rule: Sequence[int | str], letters: Mapping[str, Dim], attrs: Mapping[str, float]) -> int:
+    """Return the value of a dimension's arithmetic."""
+    stack: list[int] = []
+    for token in rule:
+        if isinstance(token, int):
+            stack.append(token)
+        elif token in _ARITHMETIC:
+            b, a = stack.pop(), stack.pop()
+            if token == "/" and b <= 0:
+                raise ValueError(f"{op.name}: a dimension is divided by {b}")
+            stack.append(_ARITHMETIC[token](a, b))
+        elif token.startswith("@"):
+            stack.append(int(attrs[token[1:]]))
+        else:
+            value = letters.get(token)
+            if not isinstance(value, int):
+                raise ValueError(f"{op.name}: dimension {token!r} is {value!r}, expected a number known beforehand")
+            stack.append(value)
+    return stack[0]

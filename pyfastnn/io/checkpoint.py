@@ -17,7 +17,7 @@ from pyfastnn.io.model_file import from_file, parse_json, to_file
 from pyfastnn.io.safetensors import ModelFileError
 from pyfastnn.nn import losses
 from pyfastnn.optim.optimizer import from_config
-from pyfastnn.train.history import COLUMNS, Row
+from pyfastnn.train.history import COLUMNS, Row, column_order
 
 if TYPE_CHECKING:
     from pyfastnn.train.trainer import Trainer
@@ -50,7 +50,8 @@ def save(trainer: Trainer, path: str | Path) -> None:
         tensors[_HISTORY + column] = np.array([row.get(column, math.nan) for row in trainer.history.rows], np.float64)
     first = trainer.first_loss
     settings = {
-        "loss": trainer.loss.kind,
+        "loss": {head.output: head.loss.kind for head in trainer.heads},
+        "loss_weights": trainer.loss_weights,
         "optimizer": trainer.optimizer.kind,
         "optimizer_settings": trainer.optimizer.config(),
         "seed": trainer.seed,
@@ -93,8 +94,9 @@ def load(path: str | Path) -> Trainer:
     try:
         trainer = Trainer(
             model,
-            losses.get(settings["loss"]),
+            _losses(settings["loss"]),
             from_config(settings["optimizer"], settings["optimizer_settings"]),
+            loss_weights=settings.get("loss_weights") or None,
             seed=settings["seed"],
             guard=settings["guard"],
             precision=settings.get("precision", "float32"),
@@ -125,11 +127,18 @@ def _history(tensors: Mapping[str, Array]) -> list[Row]:
             raise ValueError(
                 f"history column {name!r} is {column.dtype} of shape {column.shape}, expected float64 of ({epochs},)"
             )
-    ordered = {c: columns[c] for c in COLUMNS if c in columns}
+    ordered = {c: columns[c] for c in sorted(columns, key=column_order)}
     rows: list[Row] = [{k: float(v[i]) for k, v in ordered.items() if not math.isnan(v[i])} for i in range(epochs)]
     for row in rows:
         row["epoch"] = int(row["epoch"])
     return rows
+
+
+def _losses(settings: Any) -> Any:
+    """Return the losses of the outputs."""
+    if not isinstance(settings, dict):
+        return losses.get(settings)
+    return {name: losses.get(kind) for name, kind in settings.items()}
 
 
 def _count(settings: dict[str, Any], key: str) -> int:

@@ -1,18 +1,24 @@
 """Layers, losses, initializers and models: what a user writes a network with."""
 
 from pyfastnn.nn.activation import ELU, LeakyReLU, ReLU, Sigmoid, Tanh
+from pyfastnn.nn.custom import CustomLoss, Lambda
 from pyfastnn.nn.dropout import Dropout
 from pyfastnn.nn.layer import Layer
 from pyfastnn.nn.linear import Flatten, Linear
 from pyfastnn.nn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
-from pyfastnn.nn.model import Model, Sequential
+from pyfastnn.nn.model import Model
 from pyfastnn.nn.norm import BatchNorm
+from pyfastnn.nn.sequential import Sequential
+from pyfastnn.nn.symbolic import Input, Symbol
 
 __all__ = [
     "ELU",
     "BatchNorm",
+    "CustomLoss",
     "Dropout",
     "Flatten",
+    "Input",
+    "Lambda",
     "Layer",
     "LeakyReLU",
     "Linear",
@@ -23,5 +29,6 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "SoftmaxCrossEntropy",
+    "Symbol",
     "Tanh",
 ]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pyfastnn._names import helpful_keywords, unknown
 from pyfastnn.graph import Builder
 from pyfastnn.nn.initializers import Normal
+from pyfastnn.nn.symbolic import Symbol
 
 Shape = tuple[int, ...]
 
@@ -52,6 +53,38 @@ class Layer:
         """Let the constructor of every layer answer unknown keywords helpfully."""
         if "__init__" in cls.__dict__:
             cls.__init__ = helpful_keywords(cls.__init__)  # type: ignore[method-assign]
+
+    def __call__(self, *xs: Symbol) -> Symbol:
+        """Apply the layer to values of a network under construction.
+
+        Parameters
+        ----------
+        *xs : Symbol
+            What `nn.Input` or calls of other layers gave; a layer called twice has its arrays once.
+
+        Returns
+        -------
+        Symbol
+            The output, for other layers or `nn.Model`.
+
+        Raises
+        ------
+        TypeError
+            If something else is given.
+        ValueError
+            If the layer does not fit the shapes.
+        """
+        for x in xs:
+            if not isinstance(x, Symbol):
+                raise TypeError(
+                    f"{type(self).__name__}: called on {type(x).__name__}, expected nn.Input(...) or the output of another "
+                    "layer; a model applies layers to arrays"
+                )
+        if not xs:
+            raise TypeError(
+                f"{type(self).__name__}: called on nothing, expected nn.Input(...) or outputs of other layers"
+            )
+        return Symbol(self.output_shape(*(x.shape for x in xs)), self, xs)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of one row of the output, given that of the input (both without the batch)."""

@@ -87,12 +87,7 @@ class Linear(Layer):
 
 
 class Flatten(Layer):
-    """Read every row, an image say, as one line of numbers; no work is done.
-
-    Notes
-    -----
-    As the first layer, or behind rows that are flat already.
-    """
+    """Read every row, an image say, as one line of numbers; no work is done."""
 
     kind = "flatten"
 
@@ -101,8 +96,6 @@ class Flatten(Layer):
         return (math.prod(input_shape),)
 
     def forward(self, builder: Builder, name: str, x: str) -> str:
-        """Return ``x`` itself: rows reach a graph flat."""
+        """Return ``x`` with another shape."""
         shape = builder.graph.values[x].shape
-        if len(shape) != 2 or shape[0] != BATCH:
-            raise ValueError(f"{name}: cannot flatten a value of shape {shape} inside a network yet")
-        return x
+        return builder.view(x, (BATCH, math.prod(d for d in shape if isinstance(d, int))), f"{name}.y")

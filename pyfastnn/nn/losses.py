@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from pyfastnn._names import unknown
-from pyfastnn.graph import BATCH, Builder
-from pyfastnn.nn.layer import Shape
+from pyfastnn.graph import Builder
 
 
 class Loss:
@@ -21,10 +20,21 @@ class Loss:
     kind: ClassVar[str] = ""
     task: ClassVar[str] = ""
 
-    def forward(self, builder: Builder, scores: str, index: str) -> str:
-        """Add the gather of the targets and the loss; return the name of the loss value.
+    def forward(
+        self, builder: Builder, scores: str, targets: str, weights: str | None = None, name: str = "loss"
+    ) -> str:
+        """Add the loss and return the name of its value.
 
-        The value ``y`` (the targets of the whole data set) is added as an input; ``index`` picks the rows of the batch.
+        Parameters
+        ----------
+        builder : Builder
+            Holds the forward graph.
+        scores, targets : str
+            Values of the batch; class numbers of shape (n,), or rows of the shape of the scores.
+        weights : str, optional
+            Weights of the rows, of shape (n,).
+        name : str, default "loss"
+            The name of the value; what is counted beside it is named alike, with ``correct`` in the place of ``loss``.
         """
         raise NotImplementedError
 
@@ -42,12 +52,12 @@ class SoftmaxCrossEntropy(Loss):
     kind = "softmax_cross_entropy"
     task = "classification"
 
-    def forward(self, builder: Builder, scores: str, index: str) -> str:
-        """Add the labels and the loss."""
-        y = builder.value("y", ("m",), "i64")
-        labels = builder.emit("gather_labels", (y, index), name="targets")[0]
-        outputs = ("loss", "correct", f"d({scores})")
-        return builder.emit("softmax_cross_entropy", (scores, labels), outputs=outputs, name="loss")[0]
+    def forward(
+        self, builder: Builder, scores: str, targets: str, weights: str | None = None, name: str = "loss"
+    ) -> str:
+        """Add the loss."""
+        outputs = (name, name.replace("loss", "correct"), f"d({scores})")
+        return builder.emit("softmax_cross_entropy", (scores, targets), outputs=outputs, name="loss")[0]
 
 
 class MeanSquaredError(Loss):
@@ -56,14 +66,11 @@ class MeanSquaredError(Loss):
     kind = "mean_squared_error"
     task = "regression"
 
-    def forward(self, builder: Builder, scores: str, index: str) -> str:
-        """Add the targets and the loss."""
-        width: Shape = tuple(d for d in builder.graph.values[scores].shape if isinstance(d, int))
-        y = builder.value("y", ("m", *width), "any")
-        targets = builder.emit("gather_rows", (y, index, None, None), name="targets")[0]
-        assert builder.graph.values[targets].shape[0] == BATCH
-        outputs = ("loss", f"d({scores})")
-        return builder.emit("mean_squared_error", (scores, targets), outputs=outputs, name="loss")[0]
+    def forward(
+        self, builder: Builder, scores: str, targets: str, weights: str | None = None, name: str = "loss"
+    ) -> str:
+        """Add the loss."""
+        return builder.emit("mean_squared_error", (scores, targets), outputs=(name, f"d({scores})"), name="loss")[0]
 
 
 LOSSES: dict[str, type[Loss]] = {c.kind: c for c in (SoftmaxCrossEntropy, MeanSquaredError)}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,75 +16,190 @@ from pyfastnn._names import helpful_keywords, unknown
 from pyfastnn.graph import BATCH, Builder
 from pyfastnn.nn import initializers
 from pyfastnn.nn.layer import Layer, Parameter, Shape
+from pyfastnn.nn.prediction import Predicting
+from pyfastnn.nn.symbolic import Call, Network, Symbol, trace
 
 if TYPE_CHECKING:
-    from pyfastnn.backends.cpu import CpuPlan
     from pyfastnn.data.preprocessing import Preprocessor
     from pyfastnn.graph import Graph
-    from pyfastnn.nn.predictor import Predictor
 
 Array = NDArray[Any]
 
 _ALIGN = 64
-_PREDICT_BATCH = 256
 
 
-class Model:
-    """Base of all models: named layers, their parameters and state, preprocessing and classes.
+class Model(Predicting):
+    """Layers between named inputs and outputs, with their arrays, preprocessing and classes.
+
+    Parameters
+    ----------
+    inputs : Symbol, or sequence or dict of Symbol
+        What `nn.Input` gave. Several need names, those of the dict or of the inputs.
+    outputs : Symbol, or sequence or dict of Symbol
+        What calls of layers gave. Several are named by the dict, or after their layers.
+    preprocess : Preprocessor, or dict of str to Preprocessor, optional
+        Of the input, or of inputs by name; fitted on the first training rows, applied everywhere, saved with the model.
+    dtype : str, default "float32"
+        ``"float32"`` or ``"float64"``.
 
     Attributes
     ----------
     layers : dict of str to Layer
         By name; names count per model (``linear_1``, ``relu_1``, ``linear_2``).
-    preprocess : Preprocessor or None
-        Shift and scale of the raw inputs, fitted on the first training rows and saved with the model.
-    classes_ : ndarray or None
-        Labels in the order of the outputs; None for regression or before training.
+    network : Network
+        The calls of the layers.
+    preprocess : Preprocessor, dict or None
+        As given.
+    classes_ : ndarray, dict or None
+        Labels in the order of the outputs; None for regression or before training. A dict by output if there are several.
+    frozen : set of str
+        Layers whose arrays training leaves alone.
     dtype : numpy dtype
         float32 or float64.
     version : int
-        Counts replaced arrays and changed preprocessing: plans compiled for an earlier version are stale.
+        Counts replaced arrays, frozen layers and changed preprocessing: plans compiled for an earlier version are stale.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something else than symbols is given, names are missing or taken, or an output does not depend on the inputs.
     """
 
-    def __init__(self, layers: Mapping[str, Layer], preprocess: Preprocessor | None, dtype: str) -> None:
+    @helpful_keywords
+    def __init__(
+        self,
+        inputs: Symbol | Sequence[Symbol] | Mapping[str, Symbol],
+        outputs: Symbol | Sequence[Symbol] | Mapping[str, Symbol],
+        *,
+        preprocess: Preprocessor | Mapping[str, Preprocessor] | None = None,
+        dtype: str = "float32",
+    ) -> None:
+        given = _named_inputs(inputs)
+        network = trace(given, _named_outputs(outputs))
+        if isinstance(outputs, Sequence) and len(outputs) > 1:  # named after their layers, which have names only now
+            of = {number + len(given): call.layer for number, call in enumerate(network.calls)}
+            named = {of.get(number, f"output_{i}"): number for i, number in enumerate(network.outputs.values())}
+            if len(named) < len(network.outputs):
+                raise ValueError("Model: two outputs come from one layer; pass a dict with their names")
+            network = replace(network, outputs=named)
+        self._start(network, preprocess, dtype)
+        self.build({name: symbol.shape for name, symbol in given.items()})
+
+    def _start(
+        self, network: Network, preprocess: Preprocessor | Mapping[str, Preprocessor] | None, dtype: str
+    ) -> None:
         if dtype not in ("float32", "float64"):
             raise ValueError(f"dtype is {dtype!r}, expected 'float32' or 'float64'")
-        self.layers = dict(layers)
+        self.network = network
+        self.layers = network.layers
+        if isinstance(preprocess, Mapping):
+            for name in preprocess:
+                if name not in network.inputs:
+                    raise ValueError(f"preprocess: {unknown('input', name, network.inputs)}")
+                if network.inputs[name].dtype != "float":
+                    raise ValueError(f"preprocess: input {name!r} holds whole numbers, expected one of floats")
+        elif preprocess is not None and len(network.inputs) > 1:
+            raise TypeError("preprocess: the model has several inputs, expected a dict by input")
         self.preprocess = preprocess
-        self.classes_: Array | None = None
-        self.task: str | None = None
+        self.classes: dict[str, Array] = {}
+        self.tasks: dict[str, str] = {}
+        self.frozen: set[str] = set()
         self.dtype = np.dtype(dtype)
-        self.input_shape: Shape | None = None
+        self.input_shapes: dict[str, Shape] = {}
         self.declared: dict[str, Parameter] = {}
         self._arrays: dict[str, Array] = {}
-        self._plans: list[CpuPlan] = []
-        self.version = 0
+        self.refresh()
+
+    version = 0
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the compiled plans behind when copied or pickled."""
         return {**self.__dict__, "_plans": []}
 
-    # Building
+    # What goes in and out
+
+    @property
+    def input_shape(self) -> Shape | None:
+        """Shape of one row of the only input; None before the model is built."""
+        return next(iter(self.input_shapes.values()), None)
+
+    @property
+    def classes_(self) -> Any:
+        """Labels in the order of the outputs; by output if there are several."""
+        return self._of_outputs(self.classes)
+
+    @classes_.setter
+    def classes_(self, classes: Any) -> None:
+        self.classes = self._by_output(classes)
+
+    @property
+    def task(self) -> Any:
+        """``"classification"``, ``"regression"``, ``"multilabel"`` or None before training; by output if there are several."""
+        return self._of_outputs(self.tasks)
+
+    @task.setter
+    def task(self, task: Any) -> None:
+        self.tasks = self._by_output(task)
+
+    def _of_outputs(self, values: Mapping[str, Any]) -> Any:
+        if len(self.network.outputs) == 1:
+            return values.get(next(iter(self.network.outputs)))
+        return dict(values) or None
+
+    def _by_output(self, value: Any) -> dict[str, Any]:
+        if value is None:
+            return {}
+        if isinstance(value, Mapping):
+            return dict(value)
+        return {next(iter(self.network.outputs)): value}
+
+    def suffix(self, name: str, of: str = "outputs") -> str:
+        """Return what names of graph values end with for an input or output: nothing if it is the only one."""
+        return "" if len(getattr(self.network, of)) == 1 else f".{name}"
+
+    @property
+    def preprocessors(self) -> dict[str, Preprocessor]:
+        """Preprocessing by input."""
+        if self.preprocess is None:
+            return {}
+        if isinstance(self.preprocess, Mapping):
+            return dict(self.preprocess)
+        return {next(iter(self.network.inputs)): self.preprocess}
+
+    def value_shapes(self, input_shapes: Mapping[str, Shape]) -> list[Shape]:
+        """Return the shape of one row of every value: the inputs, then the result of each call.
+
+        Raises
+        ------
+        ValueError
+            If a layer does not fit its input; the message names the layer.
+        """
+        shapes = [input_shapes[name] for name in self.network.inputs]
+        for call in self.network.calls:
+            try:
+                shapes.append(self.layers[call.layer].output_shape(*(shapes[i] for i in call.sources)))
+            except ValueError as error:
+                raise ValueError(f"{call.layer}: {error}") from None
+        return shapes
+
+    def output_shapes(self, input_shapes: Mapping[str, Shape] | None = None) -> dict[str, Shape]:
+        """Return the shape of one row of every output."""
+        shapes = self.value_shapes(self.input_shapes if input_shapes is None else input_shapes)
+        return {name: shapes[number] for name, number in self.network.outputs.items()}
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of one row of the output for one row of the input."""
-        raise NotImplementedError
+        """Return the shape of one row of the output for one row of the input, for models with one of each."""
+        return next(iter(self.output_shapes(self._shapes(input_shape)).values()))
 
-    def _declare(self, input_shape: Shape) -> dict[str, Parameter]:
-        """Return every array by full name (``"linear_1.w"``) for an input shape."""
-        raise NotImplementedError
+    # Building
 
-    def _forward(self, builder: Builder, x: str) -> str:
-        """Add the nodes of all layers."""
-        raise NotImplementedError
-
-    def build(self, input_shape: Shape | int, *, seed: int = 0) -> Model:
+    def build(self, input_shape: Shape | int | Mapping[str, Shape] | None = None, *, seed: int = 0) -> Model:
         """Make the arrays for inputs of one shape.
 
         Parameters
         ----------
-        input_shape : tuple of int or int
-            Shape of one row, such as ``(784,)`` or ``(28, 28)``.
+        input_shape : tuple of int, int, or dict of str to tuple, optional
+            Shape of one row, such as ``(784,)`` or ``(28, 28)``; by input if there are several. A model made from `nn.Input` knows it.
         seed : int, default 0
             Fixes the first values. A Trainer passes its own.
 
@@ -99,21 +215,58 @@ class Model:
         ValueError
             If a size is under 1, or a layer does not fit its input; the message names the layer.
         """
-        shape = (
-            (operator.index(input_shape),)
-            if hasattr(input_shape, "__index__")
-            else tuple(map(operator.index, input_shape))
-        )
-        if not shape or min(shape) < 1:
-            raise ValueError(f"build: 'input_shape' is {shape}, expected sizes of 1 or more, such as (784,)")
-        self.declared = self._declare(shape)
-        self.input_shape = shape
+        if input_shape is None:
+            if not self.input_shapes:
+                raise TypeError("build: 'input_shape' is missing, expected the shape of one row, such as (784,)")
+            input_shape = self.input_shapes
+        shapes = self._shapes(input_shape)
+        self.declared = self._declare(shapes)
+        self.input_shapes = shapes
         self._arrays = self.allocate({k: p.shape for k, p in self.declared.items()})
         for position, (name, parameter) in enumerate(self.declared.items()):
-            rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, position])))
-            self._arrays[name][...] = initializers.draw(parameter.init, rng, parameter.shape)
+            self._draw(name, parameter, position, seed)
         self.refresh()
         return self
+
+    def _draw(self, name: str, parameter: Parameter, position: int, seed: int) -> None:
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, position])))
+        self._arrays[name][...] = initializers.draw(parameter.init, rng, parameter.shape)
+
+    def _shapes(self, input_shape: Any) -> dict[str, Shape]:
+        """Return checked input shapes by name."""
+        names = list(self.network.inputs)
+        if not isinstance(input_shape, Mapping):
+            if len(names) > 1:
+                raise TypeError(f"build: the model has the inputs {', '.join(names)}, expected a dict of shapes")
+            input_shape = {names[0]: input_shape}
+        shapes = {}
+        for name in names:
+            if name not in input_shape:
+                raise ValueError(f"build: 'input_shape' has no shape of input {name!r}")
+            given = input_shape[name]
+            sizes = (given,) if hasattr(given, "__index__") else given
+            shape = tuple(map(operator.index, sizes))
+            if (not shape and self.network.inputs[name].dtype == "float") or (shape and min(shape) < 1):
+                raise ValueError(f"build: 'input_shape' is {shape}, expected sizes of 1 or more, such as (784,)")
+            shapes[name] = shape
+        return shapes
+
+    def _declare(self, input_shapes: Mapping[str, Shape]) -> dict[str, Parameter]:
+        """Return every array by full name (``"linear_1.w"``)."""
+        shapes = self.value_shapes(input_shapes)
+        declared: dict[str, Parameter] = {}
+        for call in self.network.calls:
+            if type(self.layers[call.layer]).parameters is Layer.parameters:
+                continue
+            for parameter in self.layers[call.layer].parameters(*(shapes[i] for i in call.sources)):
+                name = f"{call.layer}.{parameter.name}"
+                if name in declared and declared[name].shape != parameter.shape:
+                    raise ValueError(
+                        f"{call.layer}: called on inputs that need {parameter.name!r} of shape {declared[name].shape} "
+                        f"and of shape {parameter.shape}"
+                    )
+                declared[name] = parameter
+        return declared
 
     def allocate(self, shapes: Mapping[str, Shape]) -> dict[str, Array]:
         """Return zeroed arrays that are views of one block, each aligned to a cache line."""
@@ -130,7 +283,7 @@ class Model:
     @property
     def built(self) -> bool:
         """Whether the arrays exist."""
-        return self.input_shape is not None
+        return bool(self.input_shapes)
 
     def arrays(self) -> dict[str, Array]:
         """Return every parameter and state by name: the arrays themselves, not copies.
@@ -148,6 +301,10 @@ class Model:
     def parameters(self) -> dict[str, Array]:
         """Learned arrays by name (views: writing to them changes the model)."""
         return {k: v for k, v in self.arrays().items() if self.declared[k].learned}
+
+    def trained(self) -> dict[str, Parameter]:
+        """Return the arrays that training changes by gradients: learned ones of layers that are not frozen."""
+        return {k: p for k, p in self.declared.items() if p.learned and k.rsplit(".", 1)[0] not in self.frozen}
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters and state by name."""
@@ -181,169 +338,162 @@ class Model:
             if name in mine:
                 mine[name][...] = array
 
+    def copy_from(self, other: Model, *, tau: float = 1.0) -> None:
+        """Move all arrays towards those of another model: ``mine += tau * (other - mine)``.
+
+        Parameters
+        ----------
+        other : Model
+            With arrays of the same names and shapes, such as a deep copy.
+        tau : float, default 1
+            In (0, 1]; 1 copies. Small ones make the slowly following target networks of Lillicrap et al. (2016).
+
+        Raises
+        ------
+        ValueError
+            If names or shapes differ, or ``tau`` lies outside.
+        """
+        if not 0 < tau <= 1:
+            raise ValueError(f"copy_from: 'tau' is {tau!r}, expected above 0 to 1")
+        if tau == 1:
+            self.load_state_dict(other.arrays())
+            return
+        mine, theirs = self.arrays(), other.arrays()
+        if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in theirs.items()}:
+            raise ValueError("copy_from: the models have arrays of other names or shapes")
+        for name, array in mine.items():
+            array += tau * (theirs[name] - array)
+
+    # Fine-tuning
+
+    def freeze(self, *names: str) -> None:
+        """Let training leave layers alone: no gradients, no updates, and a `BatchNorm` uses its running statistics.
+
+        Parameters
+        ----------
+        *names : str
+            Layers (``"conv2d_1"``); all layers without any.
+
+        Raises
+        ------
+        ValueError
+            If a name is unknown.
+        """
+        self.frozen |= self._layer_names(names)
+        self.refresh()
+
+    def unfreeze(self, *names: str) -> None:
+        """Undo `freeze`, for all layers without names."""
+        self.frozen -= self._layer_names(names)
+        self.refresh()
+
+    def _layer_names(self, names: Iterable[str]) -> set[str]:
+        wanted = set(names) or set(self.layers)
+        for name in wanted:
+            if name not in self.layers:
+                raise ValueError(unknown("layer", name, self.layers))
+        return wanted
+
+    def replace_head(self, layer: Layer, *, seed: int = 0) -> None:
+        """Put another layer in the place of the last one; all other arrays stay.
+
+        Parameters
+        ----------
+        layer : Layer
+            Such as ``nn.Linear(5)`` for five new classes, which the next fit finds.
+        seed : int, default 0
+            Fixes the first values of its arrays.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built.
+        ValueError
+            If the model has several outputs, the last layer is called more than once, or the new one does not fit.
+        """
+        kept = dict(self.arrays())
+        if len(self.network.outputs) > 1:
+            raise ValueError(f"replace_head: the model has the outputs {', '.join(self.network.outputs)}, expected one")
+        (last,) = self.network.outputs.values()
+        number = last - len(self.network.inputs)
+        old = self.network.calls[number].layer
+        if sum(call.layer == old for call in self.network.calls) > 1:
+            raise ValueError(f"replace_head: {old!r} is called more than once")
+        before = self.network
+        name = old if layer.kind == self.layers[old].kind else _free_name(layer.kind, self.layers)
+        layers = {(name if k == old else k): (layer if k == old else v) for k, v in before.layers.items()}
+        calls = tuple(Call(name, c.sources) if i == number else c for i, c in enumerate(before.calls))
+        self.network = replace(before, layers=layers, calls=calls)
+        self.layers = layers
+        try:
+            declared = self._declare(self.input_shapes)
+        except ValueError:
+            self.network, self.layers = before, before.layers
+            raise
+        self.declared = declared
+        self._arrays = self.allocate({k: p.shape for k, p in declared.items()})
+        for position, (key, parameter) in enumerate(declared.items()):
+            if key.rsplit(".", 1)[0] == name:
+                self._draw(key, parameter, position, seed)
+            else:
+                self._arrays[key][...] = kept[key]
+        self.frozen.discard(old)
+        self.classes, self.tasks = {}, {}
+        self.refresh()
+
     # Graphs
 
-    def forward_graph(self, *, training: bool) -> tuple[Builder, str, str]:
-        """Return a builder that holds gather and layers, the row index's name and the scores' name.
+    def forward_graph(self, *, training: bool) -> tuple[Builder, str, dict[str, str]]:
+        """Return a builder that holds gather and layers, the row index's name and the outputs' value names.
 
-        The graph's inputs are ``X`` (rows of a data set, flat), ``index`` (rows of the batch), and ``shift`` and ``scale`` when the
-        model has preprocessing.
+        The graph's inputs are ``X`` (rows of a data set, flat), or ``X.name`` for each of several inputs, ``index`` (rows of the
+        batch), and what preprocessing reads.
         """
-        assert self.input_shape is not None
-        features = math.prod(self.input_shape)
         builder = Builder(training)
-        data = builder.value("X", ("m", features), "any")
         index = builder.value("index", (BATCH,), "i64")
-        fold: list[str | None] = [None, None]
-        if self.preprocess is not None:
-            fold = [builder.value("shift", (features,)), builder.value("scale", (features,))]
-        x = builder.emit("gather_rows", (data, index, *fold), outputs=("x",), name="gather")[0]
+        values = [self._gather(builder, name, index) for name in self.network.inputs]
         for name, parameter in self.declared.items():
             builder.value(name, parameter.shape, kind="parameter" if parameter.learned else "state")
-        return builder, index, self._forward(builder, x)
+        for call in self.network.calls:
+            builder.training = training and call.layer not in self.frozen
+            values.append(self.layers[call.layer].forward(builder, call.layer, *(values[i] for i in call.sources)))
+        builder.training = training
+        return builder, index, {name: values[number] for name, number in self.network.outputs.items()}
+
+    def _gather(self, builder: Builder, name: str, index: str) -> str:
+        """Add the rows of one input and return their value, of the input's shape."""
+        shape, suffix = self.input_shapes[name], self.suffix(name, "inputs")
+        if self.network.inputs[name].dtype == "int64":
+            data = builder.value(f"X{suffix}", ("m", *shape), "i64")
+            return builder.emit("gather_labels", (data, index), outputs=(f"x{suffix}",), name="gather")[0]
+        data = builder.value(f"X{suffix}", ("m", math.prod(shape)), "any")
+        prefix = f"{name}." if suffix else ""
+        preprocess = self.preprocessors.get(name)
+        if preprocess is not None:
+            x = preprocess.emit(builder, data, index, prefix)
+        else:
+            x = builder.emit("gather_rows", (data, index, None, None), outputs=(f"{prefix}x",), name="gather")[0]
+        return builder.view(x, (BATCH, *shape), f"{prefix}x as rows")
 
     def folded(self) -> dict[str, Array]:
-        """Return the preprocessing as the arrays the gather takes."""
-        if self.preprocess is None:
-            return {}
-        if not hasattr(self.preprocess, "shift_"):
-            raise RuntimeError(
-                f"the model's preprocessing {self.preprocess!r} is not fitted yet: train the model first"
-            )
-        return {
-            "shift": self.preprocess.shift_.astype(self.dtype),
-            "scale": self.preprocess.scale_.astype(self.dtype),
-        }
-
-    # Prediction
-
-    def __call__(self, X: Array) -> Array:
-        """Return the raw outputs (scores) of the prediction form, for raw inputs.
-
-        Parameters
-        ----------
-        X : array_like, shape (n, ...)
-            Raw rows; preprocessing is applied. float32, float64 and uint8 are read as they are, anything else is converted to the model's
-            dtype.
-
-        Returns
-        -------
-        ndarray, shape (n, outputs)
-            A new array. Row i has the same bits whatever other rows are in ``X``. Several threads may predict at the same time.
+        """Return the arrays that preprocessing reads in a graph.
 
         Raises
         ------
         RuntimeError
-            If the model is not built.
-        ValueError
-            If a row has another number of values than the training rows.
-        KeyboardInterrupt
-            If Ctrl-C was pressed meanwhile.
+            If a preprocessing is not fitted yet.
         """
-        from pyfastnn._inputs import as_rows
-
-        self.arrays()
-        assert self.input_shape is not None
-        rows = as_rows(X, "X", math.prod(self.input_shape), self.dtype)
-        width = self.output_shape(self.input_shape)
-        scores = np.empty((len(rows), *width), self.dtype)
-        idle = self._plans  # a list of its own for every version of the model
-        try:
-            plan = idle.pop()
-        except IndexError:
-            plan = self._prediction_plan()
-        index = np.arange(len(rows), dtype=np.int64)
-        _, reason = plan.run("predict", len(rows), _PREDICT_BATCH, {"X": rows, "index": index, "scores": scores})
-        plan.bind({"X": None, "index": None, "scores": None})
-        idle.append(plan)
-        if reason == "interrupted":
-            raise KeyboardInterrupt
-        return scores
-
-    def predict(self, X: Array) -> Array:
-        """Return labels (classification) or values (regression) for raw inputs.
-
-        Parameters
-        ----------
-        X : array_like, shape (n, ...)
-            Raw rows.
-
-        Returns
-        -------
-        ndarray, shape (n,) or (n, outputs)
-            Items of ``classes_``, or predicted values; one output gives shape (n,).
-        """
-        scores = self(X)
-        if self.classes_ is not None:
-            labels: Array = self.classes_[scores.argmax(axis=1)]
-            return labels
-        return scores[:, 0] if scores.shape[1] == 1 else scores
-
-    def predict_proba(self, X: Array) -> Array:
-        """Return class probabilities, the softmax of the scores.
-
-        Parameters
-        ----------
-        X : array_like, shape (n, ...)
-            Raw rows.
-
-        Returns
-        -------
-        ndarray, shape (n, classes)
-            Rows sum to 1; columns in the order of ``classes_``.
-
-        Raises
-        ------
-        RuntimeError
-            If the model was not trained as a classifier.
-        """
-        if self.task == "regression" or self.classes_ is None:
-            raise RuntimeError("predict_proba: the model is no trained classifier")
-        scores = self(X)
-        scores -= scores.max(axis=1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(axis=1, keepdims=True)
-        return scores
-
-    def predictor(self, max_batch: int = 1, threads: int = 1) -> Predictor:
-        """Return a function of a few rows, for prediction row by row with the least delay.
-
-        Parameters
-        ----------
-        max_batch : int, default 1
-            Most rows of a call.
-        threads : int, default 1
-            Threads of a call; with 1 it never starts or wakes any.
-
-        Returns
-        -------
-        Predictor
-            ``p(x)`` has the bits of ``model(x)``. It has a workspace of its own and reads the model's weights in place.
-
-        Raises
-        ------
-        RuntimeError
-            If the model is not built.
-        ValueError
-            If a number is under 1.
-        """
-        from pyfastnn.nn.predictor import Predictor
-
-        return Predictor(self, max_batch, threads)
+        found: dict[str, Array] = {}
+        for name, preprocess in self.preprocessors.items():
+            found.update(preprocess.arrays(f"{name}." if self.suffix(name, "inputs") else "", self.dtype))
+        return found
 
     def prediction_graph(self) -> Graph:
-        """Return the prediction form as a graph from ``X`` and ``index`` to ``scores``."""
-        builder, _, scores = self.forward_graph(training=False)
-        return _renamed(builder, scores, "scores").graph
-
-    def _prediction_plan(self) -> CpuPlan:
-        from pyfastnn.backends.cpu import CpuPlan
-
-        graph = self.prediction_graph()
-        plan = CpuPlan({"predict": graph}, {"scores": "row"}, max_batch=_PREDICT_BATCH, dtype=self.dtype.name)
-        plan.bind({k: v for k, v in self.arrays().items() if k in graph.values})
-        plan.bind(self.folded())
-        return plan
+        """Return the prediction form as a graph to ``scores``, or ``scores.name`` for each of several outputs."""
+        builder, _, outputs = self.forward_graph(training=False)
+        for name, value in outputs.items():
+            builder.rename(value, f"scores{self.suffix(name)}")
+        return builder.graph
 
     def refresh(self) -> None:
         """Make plans compile again, those of trainers too: call it behind a change of preprocessing."""
@@ -360,99 +510,67 @@ class Model:
 
     def summary(self) -> str:
         """Return a table of layers, output shapes and parameter counts."""
+        shapes = self.value_shapes(self.input_shapes) if self.built else None
         rows = [("layer", "settings", "output", "parameters")]
-        shape = self.input_shape
         total = 0
-        for name, layer in self.layers.items():
-            count = sum(
-                v.size for k, v in self._arrays.items() if k.startswith(name + ".") and self.declared[k].learned
-            )
+        seen: set[str] = set()
+        for number, call in enumerate(self.network.calls):
+            mine = [k for k in self._arrays if k.startswith(call.layer + ".") and self.declared[k].learned]
+            count = 0 if call.layer in seen else sum(self._arrays[k].size for k in mine)
+            seen.add(call.layer)
             total += count
-            if shape is not None:
-                shape = layer.output_shape(shape)
-            rows.append((name, repr(layer), "?" if shape is None else str(shape), str(count)))
+            shape = "?" if shapes is None else str(shapes[len(self.network.inputs) + number])
+            note = " (frozen)" if call.layer in self.frozen and mine else ""
+            rows.append((call.layer, repr(self.layers[call.layer]), shape, f"{count}{note}"))
         widths = [max(len(r[i]) for r in rows) for i in range(4)]
         lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
         return "\n".join([*lines, f"total parameters: {total}"])
 
-
-def _renamed(builder: Builder, old: str, new: str) -> Builder:
-    """Give an activation another name throughout a graph."""
-    from dataclasses import replace
-
-    graph = builder.graph
-    graph.values = {
-        (new if k == old else k): (replace(v, name=new) if k == old else v) for k, v in graph.values.items()
-    }
-    graph.nodes = [
-        replace(
-            n,
-            inputs=tuple(new if i == old else i for i in n.inputs),
-            outputs=tuple(new if o == old else o for o in n.outputs),
-        )
-        for n in graph.nodes
-    ]
-    return builder
-
-
-class Sequential(Model):
-    """Layers one behind the other.
-
-    Parameters
-    ----------
-    *layers : Layer
-        At least one. Sizes of the inputs are inferred from the data or `build`.
-    preprocess : Preprocessor, optional
-        Such as ``fnn.data.Standardize()``: fitted on the first training rows, applied everywhere, saved with the model.
-    dtype : str, default "float32"
-        ``"float32"`` or ``"float64"``.
-
-    Raises
-    ------
-    TypeError
-        If something else than a layer object is given.
-    """
-
-    @helpful_keywords
-    def __init__(self, *layers: Layer, preprocess: Preprocessor | None = None, dtype: str = "float32") -> None:
-        if not layers:
-            raise TypeError("Sequential: no layers given")
-        named: dict[str, Layer] = {}
-        counts: dict[str, int] = {}
-        for layer in layers:
-            if not isinstance(layer, Layer):
-                raise TypeError(f"Sequential: {layer!r} is no layer object, expected something like nn.ReLU()")
-            if any(layer is other for other in named.values()):
-                raise ValueError(f"Sequential: the same {layer!r} object stands twice; make a second one")
-            counts[layer.kind] = counts.get(layer.kind, 0) + 1
-            named[f"{layer.kind}_{counts[layer.kind]}"] = layer
-        super().__init__(named, preprocess, dtype)
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        """Return the shape of one row of the output for one row of the input."""
-        shape = input_shape
-        for name, layer in self.layers.items():
-            try:
-                shape = layer.output_shape(shape)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
-        return shape
-
-    def _declare(self, input_shape: Shape) -> dict[str, Parameter]:
-        self.output_shape(input_shape)
-        declared: dict[str, Parameter] = {}
-        shape = input_shape
-        for name, layer in self.layers.items():
-            for parameter in layer.parameters(shape):
-                declared[f"{name}.{parameter.name}"] = parameter
-            shape = layer.output_shape(shape)
-        return declared
-
-    def _forward(self, builder: Builder, x: str) -> str:
-        for name, layer in self.layers.items():
-            x = layer.forward(builder, name, x)
-        return x
-
     def __repr__(self) -> str:
-        """Show the call that makes the model."""
-        return f"Sequential({', '.join(map(repr, self.layers.values()))})"
+        """Show inputs, outputs and the number of layers."""
+        ins = ", ".join(f"{k}{list(self.input_shapes.get(k, ()))}" for k in self.network.inputs)
+        return f"Model({ins} -> {', '.join(self.network.outputs)}; {len(self.layers)} layers)"
+
+
+def _free_name(kind: str, taken: Iterable[str]) -> str:
+    names, k = set(taken), 1
+    while f"{kind}_{k}" in names:
+        k += 1
+    return f"{kind}_{k}"
+
+
+def _symbols(value: Any, what: str) -> list[Symbol]:
+    found = (
+        list(value.values()) if isinstance(value, Mapping) else [value] if isinstance(value, Symbol) else list(value)
+    )
+    for symbol in found:
+        if not isinstance(symbol, Symbol):
+            raise TypeError(f"Model: {what!r} holds {symbol!r}, expected what nn.Input or the call of a layer gave")
+    if not found:
+        raise ValueError(f"Model: {what!r} is empty")
+    return found
+
+
+def _named_inputs(inputs: Any) -> dict[str, Symbol]:
+    symbols = _symbols(inputs, "inputs")
+    for symbol in symbols:
+        if symbol.layer is not None:
+            raise ValueError(f"Model: 'inputs' holds {symbol!r}, expected nn.Input(...)")
+    if isinstance(inputs, Mapping):
+        return dict(inputs)
+    if len(symbols) == 1:
+        return {symbols[0].name or "X": symbols[0]}
+    for symbol in symbols:
+        if not symbol.name:
+            raise ValueError(f"Model: {symbol!r} has no name; several inputs need nn.Input(..., name='...') or a dict")
+    named = {symbol.name: symbol for symbol in symbols}
+    if len(named) < len(symbols):
+        raise ValueError(f"Model: two inputs are named alike: {', '.join(symbol.name for symbol in symbols)}")
+    return named
+
+
+def _named_outputs(outputs: Any) -> dict[str, Symbol]:
+    symbols = _symbols(outputs, "outputs")
+    if isinstance(outputs, Mapping):
+        return dict(outputs)
+    return {"y": symbols[0]} if len(symbols) == 1 else {str(i): symbol for i, symbol in enumerate(symbols)}

@@ -46,6 +46,10 @@ class Predictor:
     __slots__ = ("_apply", "_version", "max_batch", "model", "threads")
 
     def __init__(self, model: Model, max_batch: int = 1, threads: int = 1) -> None:
+        model.arrays()
+        network = model.network
+        if len(network.inputs) > 1 or len(network.outputs) > 1 or "int64" in {x.dtype for x in network.inputs.values()}:
+            raise ValueError(f"predictor: {model!r} has no single input and output of floats; call the model")
         self.model = model
         self.max_batch = operator.index(max_batch)
         self.threads = operator.index(threads)

@@ -55,13 +55,20 @@ def interpret(
         If a node needs hyper fields and ``hyper`` has no row for its group.
     """
     known = specs()
+    views = graph.views()
     computed: dict[str, Array] = {}
+
+    def keep(name: str, array: Array) -> None:
+        computed[name] = array
+        for view in views.get(name, ()):
+            computed[view] = array.reshape([d if isinstance(d, int) else -1 for d in graph.values[view].shape])
+
     for name, array in values.items():
         is_float = name in graph.values and graph.values[name].dtype == "T"
-        computed[name] = np.asarray(array, dtype=dtype if is_float else None)
+        keep(name, np.asarray(array, dtype=dtype if is_float else None))
     with np.errstate(all="ignore"):
         for node in graph.nodes:
-            if node.op not in known:
+            if node.function is None and node.op not in known:
                 raise KeyError(f"interpret: op {node.op!r} has no reference")
             for read in node.inputs:
                 if read is not None and read not in computed:
@@ -69,11 +76,14 @@ def interpret(
                         f"interpret: {node.op} reads {read!r}, which is neither given nor computed before it"
                     )
             arguments = [None if name is None else computed[name] for name in node.inputs]
-            fields = hyper_of(node, hyper)
-            results = known[node.op].reference(*arguments, **node.attrs, **fields)
+            if node.function is not None:
+                results = tuple(map(np.asarray, node.function.forward(*arguments)))
+            else:
+                fields = hyper_of(node, hyper)
+                results = known[node.op].reference(*arguments, **node.attrs, **fields)
             for name, result in zip(node.outputs, results, strict=True):
                 is_float = name not in graph.values or graph.values[name].dtype == "T"
-                computed[name] = result.astype(dtype, copy=False) if is_float else result
+                keep(name, result.astype(dtype, copy=False) if is_float else result)
     return computed
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfastnn.backends.cpu import HYPER, CpuPlan
-from pyfastnn.graph import Graph
+from pyfastnn.graph import BATCH, Builder, Graph
 from pyfastnn.graph.autodiff import backward
 from pyfastnn.graph.rewrites import hoist_updates, to_bf16
+from pyfastnn.graph.schema import Dim
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
@@ -22,49 +25,120 @@ DECAY_GROUP, PLAIN_GROUP = 0, 1
 """Hyper rows: parameters that weight decay applies to, and those exempt."""
 
 
-def training_graph(model: Model, loss: Loss, optimizer: Optimizer, *, hoist: bool = True, bf16: bool = False) -> Graph:
+@dataclass(frozen=True)
+class Head:
+    """An output of a model with its loss.
+
+    Attributes
+    ----------
+    output : str
+        Name of the output.
+    loss : Loss
+        What its scores and targets are held against each other by.
+    weight : float
+        Its part in the loss that is trained on.
+    suffix : str
+        What the names of its values end with: nothing for the only output, else ``".name"``.
+    """
+
+    output: str
+    loss: Loss
+    weight: float
+    suffix: str
+
+    @property
+    def counts(self) -> bool:
+        """Whether rows whose highest score is the label are counted."""
+        return self.loss.task == "classification"
+
+
+def training_graph(
+    model: Model,
+    loss: Loss | Sequence[Head],
+    optimizer: Optimizer,
+    *,
+    hoist: bool = True,
+    bf16: bool = False,
+    weighted: bool = False,
+) -> Graph:
     """Return gather, forward, loss, backward and updates as one graph.
 
     Parameters
     ----------
     model : Model
         A built model.
-    loss : Loss
-        Its loss.
+    loss : Loss or sequence of Head
+        Its loss, or that of each output.
     optimizer : Optimizer
         Its update rule.
     hoist : bool, default True
         Whether updates stand right behind their gradients (`pyfastnn.graph.rewrites.hoist_updates`) or all at the end.
     bf16 : bool, default False
         Whether large products round their factors to bfloat16 (`pyfastnn.graph.rewrites.to_bf16`).
+    weighted : bool, default False
+        Whether rows have weights, the input ``weights``.
     """
-    builder, index, scores = model.forward_graph(training=True)
-    value = loss.forward(builder, scores, index)
-    learned = [k for k, p in model.declared.items() if p.learned]
-    gradients = backward(builder, value, learned)
+    builder, value = loss_graph(model, loss, training=True, weighted=weighted)
+    gradients = backward(builder, value, list(model.trained()))
+    emit_updates(builder, model, optimizer, gradients)
+    graph = to_bf16(builder.graph) if bf16 else builder.graph
+    return hoist_updates(graph) if hoist else graph
+
+
+def loss_graph(
+    model: Model, loss: Loss | Sequence[Head], *, training: bool, weighted: bool = False
+) -> tuple[Builder, str]:
+    """Return gather, layers and loss, and the name of the loss value."""
+    heads = [Head(next(iter(model.network.outputs)), loss, 1.0, "")] if isinstance(loss, Loss) else list(loss)
+    builder, index, outputs = model.forward_graph(training=training)
+    weights = None
+    if weighted:
+        data = builder.value("weights", ("m", 1), "any")
+        weights = builder.emit("gather_rows", (data, index, None, None), name="row_weights")[0]
+        weights = builder.view(weights, (BATCH,), "row_weights.w")
+    found = []
+    for head in heads:
+        scores = outputs[head.output]
+        targets = _targets(builder, builder.graph.values[scores].shape[1:], head, index)
+        found.append(head.loss.forward(builder, scores, targets, weights, f"loss{head.suffix}"))
+    total, factor = found[0], heads[0].weight
+    for k, head in enumerate(heads[1:], 1):
+        names = ("loss",) if k + 1 == len(heads) else None
+        attrs = {"a_weight": factor, "b_weight": head.weight}
+        total, factor = builder.emit("add_losses", (total, found[k]), attrs, names, name="total")[0], 1.0
+    return builder, total
+
+
+def _targets(builder: Builder, shape: tuple[Dim, ...], head: Head, index: str) -> str:
+    """Add the gather of the targets of the batch."""
+    name = f"targets{head.suffix}"
+    if head.loss.task == "classification":
+        y = builder.value(f"y{head.suffix}", ("m",), "i64")
+        return builder.emit("gather_labels", (y, index), name=name)[0]
+    y = builder.value(f"y{head.suffix}", ("m", math.prod(d for d in shape if isinstance(d, int))), "any")
+    rows = builder.emit("gather_rows", (y, index, None, None), name=name)[0]
+    return builder.view(rows, (BATCH, *shape))
+
+
+def emit_updates(builder: Builder, model: Model, optimizer: Optimizer, gradients: Mapping[str, str]) -> None:
+    """Add the update of every array that has a gradient."""
     for name, gradient in gradients.items():
         shape = model.declared[name].shape
         slots = [builder.value(f"{name}.{slot}", shape, kind="state") for slot in optimizer.slots]
         group = DECAY_GROUP if model.declared[name].decay else PLAIN_GROUP
         builder.emit(optimizer.op, (name, gradient, *slots), group=group, name="update")
-    graph = to_bf16(builder.graph) if bf16 else builder.graph
-    return hoist_updates(graph) if hoist else graph
 
 
-def evaluation_graph(model: Model, loss: Loss) -> Graph:
+def evaluation_graph(model: Model, loss: Loss | Sequence[Head]) -> Graph:
     """Return gather, prediction form and loss as one graph."""
-    builder, index, scores = model.forward_graph(training=False)
-    loss.forward(builder, scores, index)
-    return builder.graph
+    return loss_graph(model, loss, training=False)[0].graph
 
 
 def penalty_graph(model: Model) -> Graph:
     """Return the L2 penalty of every parameter that decays."""
-    from pyfastnn.graph import Builder
-
     builder = Builder()
-    for name, parameter in model.declared.items():
-        if parameter.learned and parameter.decay:
+    for name, parameter in model.trained().items():
+        if parameter.decay:
             w = builder.value(name, parameter.shape, kind="parameter")
             builder.emit("l2_penalty", (w,), outputs=(f"penalty({name})",), group=DECAY_GROUP, name="penalty")
     return builder.graph
@@ -73,10 +147,7 @@ def penalty_graph(model: Model) -> Graph:
 def slot_shapes(model: Model, optimizer: Optimizer) -> dict[str, tuple[int, ...]]:
     """Return the optimizer's arrays by name (``"linear_1.w.velocity"``)."""
     return {
-        f"{name}.{slot}": parameter.shape
-        for name, parameter in model.declared.items()
-        if parameter.learned
-        for slot in optimizer.slots
+        f"{name}.{slot}": parameter.shape for name, parameter in model.trained().items() for slot in optimizer.slots
     }
 
 
@@ -108,13 +179,14 @@ EVALUATION_BATCH = 256
 
 def compile_plans(
     model: Model,
-    loss: Loss,
+    loss: Loss | Sequence[Head],
     optimizer: Optimizer,
     slots: dict[str, Array],
     batch: int,
     key: tuple[Any, ...] = (),
     *,
     bf16: bool = False,
+    weighted: bool = False,
 ) -> Compiled:
     """Compile the plans of a trainer and bind all its arrays.
 
@@ -122,7 +194,7 @@ def compile_plans(
     ----------
     model : Model
         A built model; its arrays are bound, not copied.
-    loss, optimizer : Loss and Optimizer
+    loss, optimizer : Loss or sequence of Head, and Optimizer
         Loss and update rule.
     slots : dict of str to ndarray
         The optimizer's arrays.
@@ -130,26 +202,22 @@ def compile_plans(
         Rows of the largest training step.
     key : tuple
         Kept as ``Compiled.key``.
-    bf16 : bool, default False
-        As for `training_graph`; evaluation is never rounded.
+    bf16, weighted : bool, default False
+        As for `training_graph`; evaluation is never rounded or weighted.
     """
-    train_graph = training_graph(model, loss, optimizer, bf16=bf16)
+    train_graph = training_graph(model, loss, optimizer, bf16=bf16, weighted=weighted)
     penalty = penalty_graph(model)
     decaying = [o for node in penalty.nodes for o in node.outputs]
-    counts = [o for node in train_graph.nodes for o in node.outputs if o in ("loss", "correct")]
+    counts = [k for k in train_graph.values if k.split(".")[0] in ("loss", "correct")]
     graphs = {"train": train_graph, "penalty": penalty} if decaying else {"train": train_graph}
     outputs = {**dict.fromkeys(counts, "step"), **dict.fromkeys(decaying, "none")}
     dtype = model.dtype.name
     train = CpuPlan(graphs, outputs, max_batch=batch, dtype=dtype)
-    evaluate = CpuPlan(
-        {"evaluate": evaluation_graph(model, loss)},
-        dict.fromkeys(counts, "step"),
-        max_batch=EVALUATION_BATCH,
-        dtype=dtype,
-    )
+    evaluation = evaluation_graph(model, loss)
+    evaluate = CpuPlan({"evaluate": evaluation}, dict.fromkeys(counts, "step"), max_batch=EVALUATION_BATCH, dtype=dtype)
     arrays = {**model.arrays(), **model.folded()}
-    train.bind({**arrays, **slots})
-    evaluate.bind(arrays)
+    for plan, graph in ((train, train_graph), (evaluate, evaluation)):
+        plan.bind({k: v for k, v in {**arrays, **slots}.items() if k in graph.values})
     penalties = np.zeros(len(decaying))
     train.bind({name: penalties[i : i + 1] for i, name in enumerate(decaying)})
     return Compiled(train, evaluate, batch, key, penalties)

@@ -25,6 +25,12 @@ COLUMNS = (
 """Columns in the order they are shown; a run has those that apply to it."""
 
 
+def column_order(column: str) -> tuple[int, str]:
+    """Return what columns are sorted by: those of one output (``"loss.policy"``) stand behind those of all."""
+    kind, _, output = column.partition(".")
+    return (COLUMNS.index(kind) if kind in COLUMNS else len(COLUMNS)), output
+
+
 class History:
     """Rows of numbers, one an epoch.
 
@@ -48,7 +54,7 @@ class History:
     @property
     def columns(self) -> list[str]:
         """Names of the columns this run has."""
-        return [c for c in COLUMNS if any(c in row for row in self.rows)]
+        return sorted({c for row in self.rows for c in row}, key=column_order)
 
     def __getitem__(self, column: str) -> list[float]:
         """Return one column; epochs without the value are left out.

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from pyfastnn import _core
 from pyfastnn.backends.cpu import CpuPlan
-from pyfastnn.train.compiled import Compiled
+from pyfastnn.train.compiled import Compiled, Head
 from pyfastnn.train.history import Row
 from pyfastnn.train.interrupts import HeldInterrupts
+from pyfastnn.train.prepare import Data
 from pyfastnn.train.progress import Progress
 
 if TYPE_CHECKING:
@@ -31,31 +32,28 @@ class Pass:
 
     Parameters
     ----------
-    rows, targets : ndarray
-        Checked data.
+    data : Data
+        Checked rows and targets.
     batch : int
         Rows a step.
-    task : str
-        Classification also counts the rows that are right.
-    chosen : ndarray of int64, optional
-        The rows to go through, in this order; all of them by default.
+    heads : sequence of Head
+        Each output has a loss; classifiers also count the rows that are right.
     """
 
-    def __init__(
-        self, rows: Array, targets: Array, batch: int, task: str, chosen: NDArray[np.int64] | None = None
-    ) -> None:
-        self.chosen = chosen
-        self.rows = len(rows) if chosen is None else len(chosen)
+    def __init__(self, data: Data, batch: int, heads: Sequence[Head]) -> None:
+        self.chosen = data.chosen
+        self.rows = data.count
+        self.weighted = data.weighted
         self.batch = min(batch, self.rows)
         self.steps = -(-self.rows // self.batch)
+        results = ["loss"] + [f"loss{head.suffix}" for head in heads if head.suffix]
+        results += [f"correct{head.suffix}" for head in heads if head.counts]
         self.arrays: dict[str, Array] = {
-            "X": rows,
-            "y": targets,
-            "index": np.arange(self.rows, dtype=np.int64) if chosen is None else chosen.copy(),
-            "loss": np.zeros(self.steps),
+            **data.arrays,
+            "index": np.arange(self.rows, dtype=np.int64) if data.chosen is None else data.chosen.copy(),
+            **{name: np.zeros(self.steps) for name in results},
         }
-        if task == "classification":
-            self.arrays["correct"] = np.zeros(self.steps)
+        self.results = results
 
     def shuffle(self, seed: int, epoch: int) -> None:
         """Put the rows into the order of an epoch: a position of the order has the same row as if the rows were copied out."""
@@ -66,13 +64,16 @@ class Pass:
 
     def figures(self, steps: int, rows: int) -> dict[str, float]:
         """Return the mean loss, and the accuracy, over the rows of the first steps (the last step may be smaller)."""
-        values = self.arrays["loss"][:steps]
-        found = {"loss": math.nan}
-        if steps:
-            tail = rows - (steps - 1) * self.batch
-            found["loss"] = float((values[:-1].sum() * self.batch + values[-1] * tail) / rows)
-        if "correct" in self.arrays:
-            found["accuracy"] = float(self.arrays["correct"][:steps].sum()) / max(1, rows)
+        found: dict[str, float] = {}
+        tail = rows - (steps - 1) * self.batch
+        for name in self.results:
+            values = self.arrays[name][:steps]
+            kind, _, output = name.partition(".")
+            shown = f"{'loss' if kind == 'loss' else 'accuracy'}{'.' + output if output else ''}"
+            if kind == "correct":
+                found[shown] = float(values.sum()) / max(1, rows)
+            else:
+                found[shown] = float((values[:-1].sum() * self.batch + values[-1] * tail) / rows) if steps else math.nan
         return found
 
     def evaluate(self, plan: CpuPlan, threads: int, progress: Callable[[int], object] | None = None) -> Row | None:
@@ -198,14 +199,16 @@ class Loop:
 
     def _explain(self, stop: str, steps: int) -> None:
         """Say why the guard stopped: bad data raises, anything else warns."""
-        X = self.data.arrays["X"]
-        if X.dtype.kind == "f":
+        for name, X in self.data.arrays.items():
+            if name.split(".")[0] != "X" or X.dtype.kind != "f":
+                continue
             X = X if self.data.chosen is None else X[self.data.chosen]
             bad = ~np.isfinite(X.reshape(len(X), -1))
             if bad.any():
                 column = int(bad.any(axis=0).argmax())
+                shown = "'X'" if name == "X" else f"X[{name[2:]!r}]"
                 raise ValueError(
-                    f"'X' holds {int(bad.sum())} NaN or infinite values, {int(bad[:, column].sum())} of them in "
+                    f"{shown} holds {int(bad.sum())} NaN or infinite values, {int(bad[:, column].sum())} of them in "
                     f"column {column}; fill or remove them first"
                 )
         value = float(self.data.arrays["loss"][steps - 1]) if steps else math.nan

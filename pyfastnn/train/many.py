@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -14,7 +14,8 @@ from pyfastnn import _core
 from pyfastnn._inputs import as_rows
 from pyfastnn.train.history import History
 from pyfastnn.train.interrupts import HeldInterrupts
-from pyfastnn.train.trainer import Trainer, is_whole
+from pyfastnn.train.settings import is_whole
+from pyfastnn.train.trainer import Trainer
 
 Array = NDArray[Any]
 
@@ -177,8 +178,8 @@ class _Shared:
         self._lock = threading.Lock()
 
     def of(self, trainer: Trainer) -> Any:
-        if self._rows is None:
-            return None
+        if self._rows is None or isinstance(self._rows, Mapping):
+            return self._rows
         dtype = trainer.model.dtype
         with self._lock:
             if dtype.name not in self._converted:
@@ -213,9 +214,9 @@ def _first_of_shared(trainers: list[Trainer]) -> Iterator[int]:
     """Yield the place of the first trainer of each group that shares a preprocessing not fitted yet."""
     groups: dict[int, list[int]] = {}
     for place, trainer in enumerate(trainers):
-        preprocess = trainer.model.preprocess
-        if preprocess is not None and not hasattr(preprocess, "shift_"):
-            groups.setdefault(id(preprocess), []).append(place)
+        for preprocess in trainer.model.preprocessors.values():
+            if not preprocess.fitted:
+                groups.setdefault(id(preprocess), []).append(place)
     for group in groups.values():
         if len(group) > 1:
             yield group[0]

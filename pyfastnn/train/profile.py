@@ -12,6 +12,7 @@ from pyfastnn import _core
 from pyfastnn.bench.breakdown import Profile, profile_plan
 from pyfastnn.nn.layer import number
 from pyfastnn.train.loop import Pass
+from pyfastnn.train.prepare import training_data
 
 if TYPE_CHECKING:
     from pyfastnn.train.trainer import Trainer
@@ -29,8 +30,7 @@ def profile(trainer: Trainer, X: Any, y: Any, batch_size: int | None, seconds: f
         batch_size = _DEFAULT_BATCH if found is None else found.batch
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise ValueError(f"profile: 'batch_size' is {batch_size!r}, expected a whole number of 1 or more")
-    rows, targets = trainer._prepare(X, y)
-    data = Pass(rows, targets, int(batch_size), trainer.loss.task)
+    data = Pass(training_data(trainer, X, y), int(batch_size), trainer.heads)
     compiled = trainer._compile(data.batch)
     plan = compiled.train
     state = {**trainer.model.arrays(), **trainer.slots}

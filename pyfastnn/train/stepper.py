@@ -31,18 +31,20 @@ class Stepper:
     """
 
     def __init__(self, trainer: Trainer, compiled: Compiled, data: Pass) -> None:
-        X = data.arrays["X"]
         classes = trainer.model.classes_
-        plain = classes is not None and np.array_equal(classes, np.arange(len(classes)))
-        self.labels = len(classes) if plain and classes is not None else 0
+        # One input, one output, no weights: the next batch needs no more than two arrays.
+        self.plain = "X" in data.arrays and "y" in data.arrays and not data.weighted
+        codes = isinstance(classes, np.ndarray) and np.array_equal(classes, np.arange(len(classes)))
+        self.labels = len(classes) if codes else 0
         self.classes = classes
         self.rows = data.rows
-        self.items = X.size // data.rows
+        self.items = data.arrays["X"].size // data.rows if self.plain else 0
         self.compiled = compiled
         self.loss = trainer.loss
         self.slots = trainer.slots
         self.native = compiled.train.native
-        self.arrays = {**data.arrays, "X": None, "y": None}
+        self.given = [name for name in data.arrays if name.split(".")[0] in ("X", "y", "weights")]
+        self.arrays = {**data.arrays, **dict.fromkeys(self.given)}
         self.losses = data.arrays["loss"]
 
     def fits(self, trainer: Trainer, X: Any, y: Any) -> bool:
@@ -51,19 +53,21 @@ class Stepper:
         What is turned down goes through every check and conversion of `Trainer.fit`.
         """
         return (
-            batch_fits(X, y, self.rows, self.items, self.labels)
+            self.plain
+            and batch_fits(X, y, self.rows, self.items, self.labels)
             and trainer._current() is self.compiled
             and trainer.loss is self.loss
             and trainer.slots is self.slots
             and trainer.model.classes_ is self.classes
         )
 
-    def run(self, trainer: Trainer, X: Array, y: Array) -> str:
+    def run(self, trainer: Trainer, given: dict[str, Array]) -> str:
         """Take one step and return why it ended; the loss is ``losses[0]``."""
         arrays = self.arrays
-        arrays["X"], arrays["y"] = X, y
+        arrays.update(given)
         hyper = trainer.hyper.one(trainer.optimizer, trainer.step_count + 1, trainer.seed)
         try:
             return self.native.run("train", self.rows, self.rows, arrays, hyper=hyper, threads=trainer.threads)[1]
         finally:
-            arrays["X"] = arrays["y"] = None
+            for name in self.given:
+                arrays[name] = None

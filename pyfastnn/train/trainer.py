@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from pyfastnn import _core
-from pyfastnn._inputs import as_row_numbers, as_rows, as_targets, check_length, encode_labels, find_classes
+from pyfastnn._inputs import as_inputs
 from pyfastnn._names import helpful_keywords, unknown
-from pyfastnn.nn import losses
 from pyfastnn.nn.layer import number
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
 from pyfastnn.optim import get as get_optimizer
-from pyfastnn.train.compiled import EVALUATION_BATCH, Compiled, HyperRows, compile_plans, slot_shapes
+from pyfastnn.train.compiled import EVALUATION_BATCH, Compiled, Head, HyperRows, compile_plans, slot_shapes
 from pyfastnn.train.history import History
 from pyfastnn.train.interrupts import HeldInterrupts
 from pyfastnn.train.loop import Callback, Loop, Pass
+from pyfastnn.train.manual import Manual, gradients
+from pyfastnn.train.prepare import complete, evaluation_data, training_data
 from pyfastnn.train.progress import Progress
+from pyfastnn.train.settings import check_precision, checked_loss, checked_loss_weights, is_whole
 from pyfastnn.train.stepper import Stepper
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 GUARDS = ("nonfinite", "lecture", None)
 METRICS = ("accuracy",)
-PRECISIONS = ("float32", "bf16")
 
 
 class Trainer:
@@ -44,12 +43,14 @@ class Trainer:
     ----------
     model : Model
         Built at the first fit unless it is already.
-    loss : str or Loss, default "softmax_cross_entropy"
-        Or ``"mean_squared_error"``.
+    loss : str or Loss, or dict of them, default "softmax_cross_entropy"
+        Or ``"mean_squared_error"``; a dict by output if the model has several.
     optimizer : str or Optimizer, default "adam"
         Or ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adamw"``, or an object of `pyfastnn.optim` with its numbers.
     metrics : str or sequence of str, optional
         ``"accuracy"``, counted for classifiers anyway.
+    loss_weights : dict of str to float, optional
+        Parts of the losses of several outputs in their sum; 1 by default.
     seed : int, default 0
         From 0 to 2**53 - 1. Fixes the first weights, the order of the rows and dropout; the same seed gives the same bits on any
         number of threads.
@@ -87,10 +88,11 @@ class Trainer:
     def __init__(
         self,
         model: Model,
-        loss: str | Loss = "softmax_cross_entropy",
+        loss: str | Loss | Mapping[str, str | Loss] = "softmax_cross_entropy",
         optimizer: str | Optimizer = "adam",
         metrics: str | Sequence[str] = (),
         *,
+        loss_weights: Mapping[str, float] | None = None,
         seed: int = 0,
         guard: str | None = "nonfinite",
         threads: int = 0,
@@ -109,10 +111,11 @@ class Trainer:
             raise ValueError(
                 f"Trainer: 'threads' is {threads!r}, expected a whole number, 0 for the process-wide setting"
             )
-        _check_precision(precision, model)
+        check_precision(precision, model)
         self.model = model
         self.precision = precision
-        self.loss = losses.get(loss)
+        self.loss = checked_loss(loss, model)
+        self.loss_weights = checked_loss_weights(loss_weights, model)
         self.optimizer = get_optimizer(optimizer)
         self.seed = int(seed)
         self.guard = guard
@@ -124,13 +127,28 @@ class Trainer:
         self.first_loss = math.nan
         self._compiled: Compiled | None = None
         self._stepper: Stepper | None = None
+        self._manual: Manual | None = None
         self.shared_interrupts: HeldInterrupts | None = None  # of several fits at once
         self.hyper = HyperRows()
         self._turns: list[None] = [None]  # empty while a fit runs: taking the last item is atomic
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the compiled plans behind when copied or pickled."""
-        return {**self.__dict__, "_compiled": None, "_stepper": None, "_turns": [None], "shared_interrupts": None}
+        return {
+            **self.__dict__,
+            "_compiled": None,
+            "_stepper": None,
+            "_manual": None,
+            "_turns": [None],
+            "shared_interrupts": None,
+        }
+
+    @property
+    def heads(self) -> list[Head]:
+        """The outputs of the model with their losses."""
+        if isinstance(self.loss, Loss):
+            return [Head(next(iter(self.model.network.outputs)), self.loss, 1.0, "")]
+        return [Head(k, loss, self.loss_weights.get(k, 1.0), f".{k}") for k, loss in self.loss.items()]
 
     @helpful_keywords
     def fit(
@@ -141,6 +159,7 @@ class Trainer:
         rows: Any = None,
         X_val: Any = None,
         y_val: Any = None,
+        sample_weight: Any = None,
         epochs: int = 10,
         batch_size: int = 32,
         shuffle: bool = True,
@@ -153,16 +172,18 @@ class Trainer:
 
         Parameters
         ----------
-        X : array_like, shape (n, ...)
+        X : array_like, shape (n, ...), or dict of str to array_like
             Training rows. float32, float64 and uint8 arrays are read in place (C-contiguous ones without a copy); other numbers are
-            converted to the model's dtype.
-        y : array_like, shape (n,), (n, 1) or, for regression with several outputs, (n, outputs)
-            Labels of any kind, or targets.
+            converted to the model's dtype. A dict by input if there are several.
+        y : array_like, shape (n,), (n, 1) or, for regression with several outputs, (n, outputs); or dict of str to array_like
+            Labels of any kind, or targets. A dict by output if there are several.
         rows : array_like of int, shape (m,), optional
             Numbers of the rows to train on, for folds and samples with repetition: the bits are those of ``fit(X[rows], y[rows])``,
             and ``X`` is not copied.
         X_val, y_val : array_like, optional
             Validation rows and targets, evaluated behind every epoch.
+        sample_weight : array_like, shape (n,), optional
+            Weights of the rows, 0 or more: the loss of a batch is the weighted mean, 0 if all its weights are.
         epochs : int, default 10
             Epochs to add.
         batch_size : int, default 32
@@ -203,10 +224,10 @@ class Trainer:
             raise ValueError("fit: 'max_seconds' is 0, expected more")
         if X_val is None and y_val is not None:
             raise ValueError("'y_val' was given without 'X_val'")
-        data_rows, targets, chosen = self._prepare_some(X, y, rows)
+        found = training_data(self, X, y, rows, sample_weight)
         validation = None if X_val is None else self._evaluation_pass(X_val, y_val, "X_val", "y_val")
-        data = Pass(data_rows, targets, int(batch_size), self.loss.task, chosen)
-        compiled = self._compile(data.batch)
+        data = Pass(found, int(batch_size), self.heads)
+        compiled = self._compile(data.batch, weighted=data.weighted)
         progress = Progress(epochs, data.steps, verbose)
         if self.epoch:
             progress.say(f"continuing from epoch {self.epoch}; trainer.reset() starts over")
@@ -230,13 +251,13 @@ class Trainer:
         self.history.stop_reason = reason
         return self.history
 
-    def step(self, X: Any, y: Any) -> float:
+    def step(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Take one training step on these rows.
 
         Parameters
         ----------
-        X, y : array_like
-            Rows and targets of one batch, as for `fit`.
+        X, y, sample_weight : array_like
+            Rows, targets and weights of one batch, as for `fit`.
 
         Returns
         -------
@@ -251,12 +272,13 @@ class Trainer:
             If Ctrl-C was pressed during the step, which is finished and counted then.
         """
         stepper = self._stepper
-        if stepper is None or not stepper.fits(self, X, y):
-            rows, targets = self._prepare(X, y)
-            compiled = self._compile(len(rows), at_least=True)
-            stepper = self._stepper = Stepper(self, compiled, Pass(rows, targets, len(rows), self.loss.task))
-            X, y = rows, targets
-        reason = stepper.run(self, X, y)
+        if sample_weight is None and stepper is not None and stepper.fits(self, X, y):
+            given = {"X": X, "y": y}
+        else:
+            data, compiled = self._batch(X, y, sample_weight)
+            stepper = self._stepper = Stepper(self, compiled, data)
+            given = {name: data.arrays[name] for name in stepper.given}
+        reason = stepper.run(self, given)
         self.step_count += 1
         if reason == "interrupted":
             raise KeyboardInterrupt
@@ -283,21 +305,105 @@ class Trainer:
             If rows or targets do not fit.
         """
         self.model.arrays()
-        if self.loss.task == "classification" and self.model.classes_ is None:
+        if any(head.counts and head.output not in self.model.classes for head in self.heads):
             raise RuntimeError("evaluate: the model knows no classes yet: call fit or step first")
         data = self._evaluation_pass(X, y, "X", "y")
-        plan = (self._current() or self._compile(EVALUATION_BATCH)).evaluate
+        plan = (self._current(None) or self._compile(EVALUATION_BATCH)).evaluate
         found = data.evaluate(plan, self.threads)
         data.unbind(plan)
         if found is None:
             raise KeyboardInterrupt
         return found
 
+    # A step taken apart
+
+    def forward(self, X: Any) -> Any:
+        """Return the scores of one batch in training form (batch statistics, dropout), ready for `backward`.
+
+        Parameters
+        ----------
+        X : array_like, or dict of str to array_like
+            Rows, as for `fit`. Preprocessing that is not fitted yet is fitted on them.
+
+        Returns
+        -------
+        ndarray, shape (n, outputs), or dict of str to ndarray
+            New arrays; by output if there are several.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the rows do not fit.
+        """
+        inputs, count = as_inputs(X, "X", self.model)
+        if count == 0:
+            raise ValueError("'X' has no rows")
+        complete(self, inputs)
+        if self._manual is None or not self._manual.fits(self, count):
+            self._manual = Manual(self, count)
+        return self._manual.forward(self, inputs)
+
+    def backward(self, dscores: Any, *, input_gradient: bool = False) -> Any:
+        """Compute the gradients of all parameters from those of the scores that `forward` gave.
+
+        Parameters
+        ----------
+        dscores : array_like, shape (n, outputs), or dict of str to array_like
+            Gradient of some loss of yours with respect to the scores; its mean over the rows is up to you.
+        input_gradient : bool, default False
+            Whether the gradient with respect to the raw inputs is returned.
+
+        Returns
+        -------
+        ndarray, dict of str to ndarray, or None
+            With ``input_gradient`` an array of the shape of ``X``.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward` since the last change of the model.
+        ValueError
+            If the shape does not fit.
+        """
+        return self._parts("backward").backward(self, dscores, input_gradient)
+
+    def update(self) -> None:
+        """Let the update rule use the gradients of the last `backward`: one training step is done.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward` since the last change of the model.
+        """
+        self._parts("update").update(self)
+        self.step_count += 1
+
+    def _parts(self, what: str) -> Manual:
+        found = self._manual
+        if found is None or not found.rows or found.key != self._key():
+            raise RuntimeError(f"{what}: call trainer.forward(X) first")
+        return found
+
+    def gradients(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, Array]:
+        """Return the gradients of the loss on one batch by name; weights and running statistics stay as they are.
+
+        Parameters
+        ----------
+        X, y, sample_weight : array_like
+            Rows, targets and weights of one batch, as for `fit`. Nothing is clipped, and no penalty is added.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``{"linear_1.w": ...}`` for every array that training changes.
+        """
+        data = training_data(self, X, y, weights=sample_weight)
+        return gradients(self, Pass(data, data.count, self.heads))
+
     def reset(self) -> None:
         """Start over: weights drawn from the seed, empty moments, epoch 0, empty history. Preprocessing and classes stay."""
         if self.model.built:
-            assert self.model.input_shape is not None
-            self.model.build(self.model.input_shape, seed=self.seed)
+            self.model.build(seed=self.seed)
         self.slots = {}
         self.history = History()
         self.epoch = 0
@@ -322,11 +428,9 @@ class Trainer:
         times : list of (str, float)
             Op and seconds per node.
         """
-        rows, targets = self._prepare(X, y)
-        compiled = self._compile(len(rows), at_least=True)
+        data, compiled = self._batch(X, y)
         hyper = self.hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
-        data = Pass(rows, targets, len(rows), self.loss.task)
-        traced = compiled.train.trace("train", len(rows), data.arrays, hyper=hyper, threads=self.threads)
+        traced = compiled.train.trace("train", data.rows, data.arrays, hyper=hyper, threads=self.threads)
         self.step_count += 1
         data.unbind(compiled.train)
         return traced
@@ -346,15 +450,13 @@ class Trainer:
         """
         from pyfastnn.backends.compare import compare
 
-        rows, targets = self._prepare(X, y)
-        compiled = self._compile(len(rows), at_least=True)
+        data, compiled = self._batch(X, y)
         state = {**self.model.arrays(), **self.slots}
         kept = {k: v.copy() for k, v in state.items()}
         hyper = self.hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
-        data = Pass(rows, targets, len(rows), self.loss.task)
         arrays = {**state, **self.model.folded(), **data.arrays}
         try:
-            return compare(compiled.train, "train", len(rows), arrays, hyper=hyper)
+            return compare(compiled.train, "train", data.rows, arrays, hyper=hyper)
         finally:
             data.unbind(compiled.train)
             for name, array in kept.items():
@@ -426,107 +528,42 @@ class Trainer:
             self._compiled = None
         return self.slots
 
-    def _prepare(self, X: Any, y: Any) -> tuple[Array, Array]:
-        """Check training data, then build what is missing: preprocessing, classes, arrays, slots."""
-        rows, targets, _ = self._prepare_some(X, y, None)
-        return rows, targets
-
-    def _prepare_some(self, X: Any, y: Any, numbers: Any) -> tuple[Array, Array, NDArray[np.int64] | None]:
-        """Do the same for some of the rows; the targets of the others are zeros that nothing reads."""
-        model = self.model
-        features = None if model.input_shape is None else math.prod(model.input_shape)
-        rows = as_rows(X, "X", features, model.dtype)
-        if len(rows) == 0:
-            raise ValueError("'X' has no rows")
-        chosen = None if numbers is None else as_row_numbers(numbers, "rows", len(rows))
-        shape = rows.shape[1:] if model.input_shape is None else model.input_shape
-        outputs = self._outputs(shape)
-        classes = model.classes_
-        count: Array = rows
-        if chosen is not None and y is not None:
-            y = np.asarray(y)
-            check_length(y, rows, "y", "X")
-            y, count = y[chosen], chosen
-        if self.loss.task == "classification" and classes is None and y is not None:
-            y = np.asarray(y)
-            check_length(y, count, "y", "X")
-            classes = find_classes(y, outputs)
-        targets = self._targets(y, "y", count, "X", outputs, classes)
-        if chosen is not None:
-            of_chosen, targets = targets, np.zeros((len(rows), *targets.shape[1:]), targets.dtype)
-            targets[chosen] = of_chosen
-        if model.preprocess is not None and not hasattr(model.preprocess, "shift_"):
-            model.preprocess.fit(rows if chosen is None else rows[chosen])
-            model.refresh()
-        model.classes_, model.task = classes, self.loss.task
-        if not model.built:
-            model.build(shape, seed=self.seed)
-        self.make_slots()
-        return rows, targets, chosen
-
-    def _outputs(self, input_shape: tuple[int, ...]) -> int:
-        shape = self.model.output_shape(input_shape)
-        if len(shape) != 1:
-            raise ValueError(
-                f"the model gives rows of shape {shape}, expected one dimension; end it with nn.Linear(outputs)"
-            )
-        return shape[0]
-
-    def _targets(self, y: Any, name: str, rows: Array, rows_name: str, outputs: int, classes: Array | None) -> Array:
-        if y is None:
-            raise ValueError(f"{rows_name!r} was given without {name!r}")
-        if self.loss.task == "classification":
-            assert classes is not None
-            codes: Array = encode_labels(y, classes, name)
-        else:
-            codes = as_targets(y, name, outputs, self.model.dtype)
-        check_length(codes, rows, name, rows_name)
-        return codes
+    def _batch(self, X: Any, y: Any, weights: Any = None) -> tuple[Pass, Compiled]:
+        """Return checked rows as one batch, and plans for it."""
+        data = training_data(self, X, y, weights=weights)
+        found = Pass(data, data.count, self.heads)
+        return found, self._compile(found.rows, at_least=True, weighted=data.weighted)
 
     def _evaluation_pass(self, X: Any, y: Any, x_name: str, y_name: str) -> Pass:
         """Check rows and targets against the built model."""
-        assert self.model.input_shape is not None
-        rows = as_rows(X, x_name, math.prod(self.model.input_shape), self.model.dtype)
-        if len(rows) == 0:
-            raise ValueError(f"{x_name!r} has no rows")
-        outputs = self._outputs(self.model.input_shape)
-        targets = self._targets(y, y_name, rows, x_name, outputs, self.model.classes_)
-        return Pass(rows, targets, EVALUATION_BATCH, self.loss.task)
+        return Pass(evaluation_data(self, X, y, x_name, y_name), EVALUATION_BATCH, self.heads)
 
-    def _key(self) -> tuple[str, int, str]:
+    def _key(self, weighted: bool = False) -> tuple[Any, ...]:
         """Return what plans are compiled for, beside the batch size."""
-        return self.optimizer.op, self.model.version, self.precision
+        return self.optimizer.op, self.model.version, self.precision, weighted
 
-    def _current(self) -> Compiled | None:
-        """Return the compiled plans unless something they were made for has changed."""
-        return self._compiled if self._compiled is not None and self._compiled.key == self._key() else None
+    def _current(self, weighted: bool | None = False) -> Compiled | None:
+        """Return the compiled plans unless something they were made for has changed; None takes them with weights or without."""
+        found = self._compiled
+        if found is None:
+            return None
+        wanted = self._key(found.key[-1] if weighted is None else weighted)
+        return found if found.key == wanted else None
 
-    def _compile(self, batch: int, *, at_least: bool = False) -> Compiled:
+    def _compile(self, batch: int, *, at_least: bool = False, weighted: bool = False) -> Compiled:
         """Return plans for this batch size, or with ``at_least`` for a larger one."""
-        old = self._current()
+        old = self._current(weighted)
         if old is not None and (old.batch == batch or (at_least and old.batch > batch)):
             return old
         slots = self.make_slots()
         self._compiled = compile_plans(
-            self.model, self.loss, self.optimizer, slots, batch, self._key(), bf16=self.precision == "bf16"
+            self.model,
+            self.heads,
+            self.optimizer,
+            slots,
+            batch,
+            self._key(weighted),
+            bf16=self.precision == "bf16",
+            weighted=weighted,
         )
         return self._compiled
-
-
-def is_whole(value: object) -> bool:
-    """Return whether ``value`` is a whole number, which True is not."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _check_precision(precision: str, model: Model) -> None:
-    if precision not in PRECISIONS:
-        raise ValueError(f"Trainer: {unknown('precision', precision, PRECISIONS)}")
-    if precision == "float32":
-        return
-    if model.dtype != np.float32:
-        raise ValueError(f"Trainer: precision='bf16' is for models of float32, this one is {model.dtype.name}")
-    if not _core.multiplies_bf16():
-        raise RuntimeError(
-            "Trainer: precision='bf16' needs a processor with AVX512-BF16 (flag avx512_bf16) and the instruction set "
-            f"avx512; here {_core.active_isa()} is active and the processor's best is {_core.detected_isa()}"
-        )

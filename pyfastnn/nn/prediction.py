@@ -1,0 +1,171 @@
+"""What a trained model answers: scores, labels, probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pyfastnn.backends.cpu import CpuPlan
+    from pyfastnn.nn.model import Model
+    from pyfastnn.nn.predictor import Predictor
+
+Array = NDArray[Any]
+
+_BATCH = 256
+
+
+class Predicting:
+    """The half of `Model` that predicts."""
+
+    _plans: list[CpuPlan]
+
+    def __call__(self: Any, X: Any) -> Any:
+        """Return the raw outputs (scores) of the prediction form, for raw inputs.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, ...), or dict of str to array_like
+            Raw rows; preprocessing is applied. float32, float64 and uint8 are read as they are, anything else is converted to the model's
+            dtype. A dict by input if there are several.
+
+        Returns
+        -------
+        ndarray, shape (n, outputs), or dict of str to ndarray
+            New arrays; a dict by output if there are several. Row i has the same bits whatever other rows are in ``X``. Several threads
+            may predict at the same time.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built.
+        ValueError
+            If a row has another number of values than the training rows.
+        KeyboardInterrupt
+            If Ctrl-C was pressed meanwhile.
+        """
+        model: Model = self
+        scores = _run(model, X)
+        return next(iter(scores.values())) if len(scores) == 1 else scores
+
+    def predict(self: Any, X: Any) -> Any:
+        """Return labels (classification) or values (regression) for raw inputs.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, ...), or dict of str to array_like
+            Raw rows.
+
+        Returns
+        -------
+        ndarray, shape (n,) or (n, outputs), or dict of str to ndarray
+            Items of ``classes_``, predicted values, or True where the score of a multi-label output is above 0; one output gives shape
+            (n,).
+        """
+        model: Model = self
+        found = {}
+        for name, scores in _run(model, X).items():
+            if name in model.classes:
+                found[name] = model.classes[name][scores.argmax(axis=1)]
+            elif model.tasks.get(name) == "multilabel":
+                found[name] = scores > 0
+            else:
+                found[name] = scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
+        return next(iter(found.values())) if len(found) == 1 else found
+
+    def predict_proba(self: Any, X: Any) -> Any:
+        """Return class probabilities: the softmax of the scores, or their sigmoid for multi-label outputs.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, ...), or dict of str to array_like
+            Raw rows.
+
+        Returns
+        -------
+        ndarray, shape (n, classes), or dict of str to ndarray
+            Rows sum to 1; columns in the order of ``classes_``. Of several outputs those that classify.
+
+        Raises
+        ------
+        RuntimeError
+            If the model was not trained as a classifier.
+        """
+        model: Model = self
+        if not model.classes and "multilabel" not in model.tasks.values():
+            raise RuntimeError("predict_proba: the model is no trained classifier")
+        found = {}
+        for name, scores in _run(model, X).items():
+            if name in model.classes:
+                scores -= scores.max(axis=1, keepdims=True)
+                np.exp(scores, out=scores)
+                scores /= scores.sum(axis=1, keepdims=True)
+                found[name] = scores
+            elif model.tasks.get(name) == "multilabel":
+                with np.errstate(over="ignore"):
+                    found[name] = 1 / (1 + np.exp(-scores))
+        return next(iter(found.values())) if len(model.network.outputs) == 1 else found
+
+    def predictor(self: Any, max_batch: int = 1, threads: int = 1) -> Predictor:
+        """Return a function of a few rows, for prediction row by row with the least delay.
+
+        Parameters
+        ----------
+        max_batch : int, default 1
+            Most rows of a call.
+        threads : int, default 1
+            Threads of a call; with 1 it never starts or wakes any.
+
+        Returns
+        -------
+        Predictor
+            ``p(x)`` has the bits of ``model(x)``. It has a workspace of its own and reads the model's weights in place.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built.
+        ValueError
+            If a number is under 1, or the model has several inputs or outputs.
+        """
+        from pyfastnn.nn.predictor import Predictor
+
+        return Predictor(self, max_batch, threads)
+
+
+def _run(model: Model, X: Any) -> dict[str, Array]:
+    """Return fresh scores by output."""
+    from pyfastnn._inputs import as_inputs
+
+    model.arrays()
+    rows, count = as_inputs(X, "X", model)
+    arrays: dict[str, Array] = {f"X{model.suffix(k, 'inputs')}": v for k, v in rows.items()}
+    arrays["index"] = np.arange(count, dtype=np.int64)
+    scores = {name: np.empty((count, *shape), model.dtype) for name, shape in model.output_shapes().items()}
+    results: Mapping[str, Array] = {f"scores{model.suffix(k)}": v for k, v in scores.items()}
+    idle = model._plans  # a list of its own for every version of the model
+    try:
+        plan = idle.pop()
+    except IndexError:
+        plan = _plan(model)
+    arrays.update(results)
+    _, reason = plan.run("predict", count, _BATCH, arrays)
+    plan.bind(dict.fromkeys(arrays))
+    idle.append(plan)
+    if reason == "interrupted":
+        raise KeyboardInterrupt
+    return scores
+
+
+def _plan(model: Model) -> CpuPlan:
+    from pyfastnn.backends.cpu import CpuPlan
+
+    graph = model.prediction_graph()
+    results = {f"scores{model.suffix(name)}": "row" for name in model.network.outputs}
+    plan = CpuPlan({"predict": graph}, results, max_batch=_BATCH, dtype=model.dtype.name)
+    plan.bind({k: v for k, v in model.arrays().items() if k in graph.values})
+    plan.bind(model.folded())
+    return plan
