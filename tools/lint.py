@@ -32,6 +32,7 @@ def checks() -> dict[str, list[str]]:
         "codespell": [str(TOOLS / "codespell"), *tracked()],
         "numpydoc": [str(TOOLS / "numpydoc"), "lint", *tracked("pyfastnn/*.py")],
         "repository rules": [sys.executable, "tools/check_rules.py"],
+        "ops page": [sys.executable, "tools/ops_page.py", "--check"],
         "kernel symbols": [sys.executable, "tools/check_symbols.py"],
     }
 

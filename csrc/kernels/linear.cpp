@@ -46,8 +46,8 @@ template <class T>
 static void linear_dw_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void* local) {
   const View& x = call.in[0];
   const View& dy = call.in[1];
-  const Gemm<T> g{GemmLayout::tn,  x.cols(),         dy.cols(), x.rows(),
-                  x.as<const T>(), dy.as<const T>(), nullptr,   call.out[0].as<T>(), &call.ahead};
+  const Gemm<T> g{GemmLayout::tn,   x.cols(), dy.cols(),           x.rows(),   x.as<const T>(),
+                  dy.as<const T>(), nullptr,  call.out[0].as<T>(), &call.ahead};
   gemm_run(call, g, phase, begin, end, local);
 }
 PFN_KERNEL(linear_dw, linear_dw_prepare, linear_dw_run);
