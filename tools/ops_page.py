@@ -28,9 +28,10 @@ PAGE = ROOT / "docs" / "ops.md"
 
 HEAD = """# Ops, layers, losses and update rules
 
-Made by `python tools/ops_page.py` from the op table and the docstrings; do not edit. Every op has a kernel for float32 and float64, compiled
-for x86-64-v2, AVX2 and AVX-512, and a NumPy reference in float64 (`pyfastnn/reference`) that the tests hold each of them against; all
-of them run on the CPU backend. In a signature letters that agree are sizes that agree, `*` is any number of dimensions, `?` marks what may be left out.
+Made by `python tools/ops_page.py` from the op table and the docstrings; do not edit. Every op has a kernel for float32 and
+float64, compiled for x86-64-v2, AVX2 and AVX-512, and a NumPy reference in float64 (`pyfastnn/reference`) that the tests hold each
+of them against; all of them run on the CPU backend. In a signature letters that agree are sizes that agree, `*` is any number of
+dimensions, `?` marks what may be left out.
 """
 
 SECTION = re.compile(r"^(\w[\w ]*)\n-+$", re.MULTILINE)
@@ -51,8 +52,7 @@ def functions_of_ops() -> dict[str, list[str]]:
         tree = ast.parse(inspect.getsource(inspect.unwrap(function)))
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in known:
-                if name not in found.setdefault(node.value, []):
-                    found[node.value].append(name)
+                found.setdefault(node.value, []).append(name)
     return found
 
 
