@@ -1,5 +1,6 @@
 """Layers, losses, initializers and models: what a user writes a network with."""
 
+from pyfastnn.nn import initializers
 from pyfastnn.nn.activation import ELU, LeakyReLU, ReLU, Sigmoid, Tanh
 from pyfastnn.nn.custom import CustomLoss, Lambda
 from pyfastnn.nn.dropout import Dropout
@@ -31,4 +32,5 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "Symbol",
     "Tanh",
+    "initializers",
 ]

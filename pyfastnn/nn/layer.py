@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pyfastnn._names import helpful_keywords, unknown
 from pyfastnn.graph import Builder
-from pyfastnn.nn.initializers import Normal
+from pyfastnn.nn.initializers import Initializer
 from pyfastnn.nn.symbolic import Symbol
 
 Shape = tuple[int, ...]
@@ -24,7 +24,7 @@ class Parameter:
         Within the layer, such as ``"w"``.
     shape : tuple of int
         Known once the layer's input is.
-    init : str or Normal
+    init : str or Initializer
         How the first values are drawn.
     learned : bool
         False for state such as running statistics.
@@ -34,7 +34,7 @@ class Parameter:
 
     name: str
     shape: Shape
-    init: str | Normal
+    init: str | Initializer
     learned: bool = True
     decay: bool = False
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyfastnn.graph import BATCH, Builder
 from pyfastnn.nn import initializers
-from pyfastnn.nn.initializers import Normal
+from pyfastnn.nn.initializers import Initializer
 from pyfastnn.nn.layer import Layer, Parameter, Shape, one_size
 
 
@@ -22,9 +22,9 @@ class Linear(Layer):
         Columns of the input; inferred from the data. When given it is checked.
     bias : bool, default True
         Whether ``b`` is added.
-    init : str or nn.initializers.Normal, default "he_normal"
-        First values of ``w``: He (variance ``2 / in_features``), made for ReLU layers; ``"xavier_uniform"``, ``"xavier_normal"``,
-        ``"zeros"``, ``"ones"`` or ``Normal(std)``. ``b`` starts at 0.
+    init : str or Initializer, default "he_normal"
+        First values of ``w``: He (variance ``2 / in_features``), made for ReLU layers; another name such as ``"xavier_uniform"``, or an
+        object of `pyfastnn.nn.initializers` such as ``Normal(std)``. ``b`` starts at 0.
 
     Raises
     ------
@@ -46,7 +46,7 @@ class Linear(Layer):
         out_features: int | None = None,
         in_features: int | None = None,
         bias: bool = True,
-        init: str | Normal = "he_normal",
+        init: str | Initializer = "he_normal",
     ) -> None:
         sizes = size if out_features is None else (*size, out_features)
         self.out_features = one_size("Linear", "Linear(out_features)", sizes)
