@@ -1,0 +1,117 @@
+"""What can be checked: a function with its gradient, or a model with its loss."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pyfastnn.diagnose.differences import Array, Problem
+from pyfastnn.nn.model import Model
+
+if TYPE_CHECKING:
+    from pyfastnn.graph import Graph
+    from pyfastnn.nn.losses import Loss
+
+
+def of_function(function: Callable[[Any], tuple[Any, Any]], x: Any) -> Problem:
+    """Read a function of an array, or of a mapping of arrays."""
+    mapped = isinstance(x, Mapping)
+    arrays = {str(k): np.array(v, np.float64) for k, v in (x.items() if mapped else (("x", x),))}
+
+    def call() -> tuple[float, Any]:
+        given = {k: v.copy() for k, v in arrays.items()}
+        answer = function(given if mapped else given["x"])
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise TypeError(f"gradient_check: the function returned {answer!r}, expected (value, gradient)")
+        if np.size(answer[0]) != 1:
+            raise ValueError(f"gradient_check: the value has shape {np.shape(answer[0])}, expected one number")
+        return float(np.asarray(answer[0]).reshape(())), answer[1]
+
+    value, gradient = call()
+    if mapped and (not isinstance(gradient, Mapping) or set(gradient) != set(arrays)):
+        raise TypeError(f"gradient_check: the gradient is {gradient!r}, expected a mapping with {', '.join(arrays)}")
+    gradients = {k: np.asarray(gradient[k] if mapped else gradient, np.float64) for k in arrays}
+    for name, array in arrays.items():
+        if gradients[name].shape != array.shape:
+            raise ValueError(
+                f"gradient_check: the gradient of {name!r} has shape {gradients[name].shape}, expected {array.shape}"
+            )
+    return Problem(value, arrays, gradients, lambda name: call()[0])
+
+
+def of_model(original: Model, X: Any, y: Any, loss: str | Loss, seed: int) -> Problem:
+    """Run one training step natively in float64, and make the forward nodes ready for the reference."""
+    from pyfastnn.backends.cpu import HYPER, CpuPlan
+    from pyfastnn.graph import Graph
+    from pyfastnn.optim import SGD
+    from pyfastnn.reference import interpret
+    from pyfastnn.train.compiled import training_graph
+    from pyfastnn.train.loop import Pass
+    from pyfastnn.train.trainer import Trainer
+
+    model = copy.deepcopy(original)
+    trainer = Trainer(model, loss, SGD(), seed=seed)
+    rows, targets = trainer._prepare(X, y)
+    whole = training_graph(model, trainer.loss, trainer.optimizer, hoist=False)
+    learned = {k for k, p in model.declared.items() if p.learned}
+    updates = {n.outputs[0]: n.inputs[1] for n in whole.nodes if learned.intersection(n.outputs)}
+    graph = Graph(whole.values, [n for n in whole.nodes if not learned.intersection(n.outputs)])
+    given = Pass(rows, targets, len(rows), trainer.loss.task).arrays
+    inputs = {k: v for k, v in given.items() if k in graph.values and graph.values[k].kind == "input"}
+    data = {k: v.reshape(len(v), -1) if len(graph.values[k].shape) == 2 else v for k, v in inputs.items()}
+    state = {k: v.astype(np.float64) for k, v in {**model.arrays(), **model.folded()}.items()}
+    hyper = np.zeros((1, 1 + max(node.group for node in graph.nodes), len(HYPER)))
+    hyper[..., HYPER["seed"]] = seed
+    hyper[..., HYPER["step"]] = 1
+
+    plan = CpuPlan({"check": graph}, {}, max_batch=len(rows), dtype="float64")
+    traced, _ = plan.trace("check", len(rows), {**{k: v.copy() for k, v in state.items()}, **data}, hyper=hyper)
+
+    def gradient(name: str) -> Array:
+        found = updates.get(name)
+        if found is None:  # the loss does not depend on it, so autodiff says
+            return np.zeros(state[name].shape)
+        root = graph.values[found].view_of or found
+        return traced[root].reshape(state[name].shape)
+
+    arrays = {k: state[k] for k in model.declared if k in learned}
+    values = {**state, **data}
+    forward = _upstream(graph, "loss")
+    computed = {k: v for k, v in interpret(forward, values, hyper[0]).items() if not graph.values[k].view_of}
+    behind = {name: _downstream(forward, name) for name in arrays}
+    base = {**computed, **values}
+
+    def evaluate(name: str) -> float:
+        return float(interpret(behind[name], base, hyper[0]).get("loss", computed["loss"])[0])
+
+    return Problem(float(computed["loss"][0]), arrays, {k: gradient(k) for k in arrays}, evaluate)
+
+
+def _upstream(graph: Graph, value: str) -> Graph:
+    """Return the nodes that a value depends on."""
+    from pyfastnn.graph import Graph
+
+    needed, nodes = {value}, []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.outputs):
+            nodes.append(node)
+            read = [i for i in node.inputs if i is not None]
+            needed.update(read, (graph.values[i].view_of for i in read))
+    return Graph(graph.values, nodes[::-1])
+
+
+def _downstream(graph: Graph, value: str) -> Graph:
+    """Return the nodes that depend on a value."""
+    from pyfastnn.graph import Graph
+
+    views = graph.views()
+    reached, nodes = {value, *views.get(value, ())}, []
+    for node in graph.nodes:
+        if reached.intersection(i for i in node.inputs if i is not None):
+            nodes.append(node)
+            for output in node.outputs:
+                reached.update((output, *views.get(output, ())))
+    return Graph(graph.values, nodes)
