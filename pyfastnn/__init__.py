@@ -9,19 +9,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyfastnn import data, functional, nn, optim
+    from pyfastnn import data, diagnose, functional, gates, nn, optim
     from pyfastnn._core import __version__, num_threads, set_num_threads
     from pyfastnn.io.model_file import load
+    from pyfastnn.train.ensemble import Ensemble, average_weights
     from pyfastnn.train.history import History
     from pyfastnn.train.many import TrainManyError, train_many
     from pyfastnn.train.trainer import Trainer
 
-_MODULES = ("data", "functional", "nn", "optim")
+_MODULES = ("data", "diagnose", "functional", "gates", "nn", "optim")
 _HOME = {
+    "Ensemble": "pyfastnn.train.ensemble",
     "History": "pyfastnn.train.history",
     "TrainManyError": "pyfastnn.train.many",
     "Trainer": "pyfastnn.train.trainer",
     "__version__": "pyfastnn._core",
+    "average_weights": "pyfastnn.train.ensemble",
     "load": "pyfastnn.io.model_file",
     "num_threads": "pyfastnn._core",
     "set_num_threads": "pyfastnn._core",
@@ -29,12 +32,16 @@ _HOME = {
 }
 
 __all__ = [
+    "Ensemble",
     "History",
     "TrainManyError",
     "Trainer",
     "__version__",
+    "average_weights",
     "data",
+    "diagnose",
     "functional",
+    "gates",
     "load",
     "nn",
     "num_threads",
