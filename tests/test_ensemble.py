@@ -86,6 +86,23 @@ def test_regression(outputs):
         fnn.Ensemble(models).predict_proba(X)
 
 
+@pytest.mark.parametrize("voting", ["soft", "hard"])
+def test_independent_labels(voting):
+    """Multi-label models: the mean of the sigmoids, or of the answers, against one half."""
+    X, _ = blobs()
+    models = [regressor(k, 2) for k in range(3)]
+    for model in models:
+        model.task = "multilabel"
+    got = fnn.Ensemble(models, voting=voting).predict(X)
+    scores = [m(X).astype("f8") for m in models]
+    parts = [1 / (1 + np.exp(-s)) if voting == "soft" else s > 0 for s in scores]
+    mean = sum(parts) / 3
+    assert got.dtype == bool
+    sure = abs(mean - 0.5) > 1e-6
+    assert sure.mean() > 0.95
+    np.testing.assert_array_equal(got[sure], mean[sure] > 0.5)
+
+
 def test_files_and_models_mix(three, tmp_path):
     X, _ = blobs()
     three[1].save(tmp_path / "b.safetensors")
@@ -142,6 +159,11 @@ def other_classes():
     return classifier(0, y=np.char.upper(y))
 
 
+def two_outputs() -> nn.Model:
+    x = nn.Input((4,))
+    return nn.Model(x, {"a": nn.Linear(2)(x), "b": nn.Linear(3)(x)})
+
+
 def fitted_on(shift: float) -> nn.Model:
     X, y = blobs()
     model = nn.Sequential(nn.Linear(3), preprocess=fnn.data.Standardize())
@@ -152,6 +174,7 @@ def fitted_on(shift: float) -> nn.Model:
 ERRORS = [
     (lambda: fnn.Ensemble([]), ValueError, "Ensemble: 'models' is empty"),
     (lambda: fnn.Ensemble(classifier(0)), TypeError, "expected a list of models or files"),
+    (lambda: fnn.Ensemble([two_outputs()]), ValueError, r"models\[0\] has the outputs a, b, expected one"),
     (lambda: fnn.Ensemble([classifier(0), 3]), TypeError, r"models\[1\] is 3, expected a model or a file"),
     (lambda: fnn.Ensemble([nn.Sequential(nn.Linear(3))]), RuntimeError, "call model.build"),
     (lambda: fnn.Ensemble([nn.Sequential(nn.Linear(3)).build((4,))]), ValueError, r"models\[0\] is not trained yet"),

@@ -104,6 +104,57 @@ def test_a_forgotten_parameter_is_found(monkeypatch):
     assert found.worst.analytic == 0.0
 
 
+def test_gradients_written_by_the_user():
+    """A layer and a loss in NumPy: right ones pass, wrong ones are found in the arrays behind them."""
+    X, _ = data()
+
+    def check(factor: float, slope: float):
+        sine = nn.Lambda(np.sin, lambda dy, y, x: factor * dy * np.cos(x))
+        loss = nn.CustomLoss(lambda s, t: (np.mean((s - t) ** 4), slope * (s - t) ** 3 / s.size))
+        return gradient_check(nn.Sequential(nn.Linear(4), sine, nn.Linear(2)), X, X[:, :2], loss=loss)
+
+    assert check(1.0, 4.0)
+    found = check(1.1, 4.0)
+    assert [p.name for p in found.parameters if not p.passed] == ["linear_1.w", "linear_1.b"]
+    assert found.worst.error == pytest.approx(0.1 / 1.1, rel=1e-4)
+    assert [p.passed for p in check(1.0, 2.0).parameters] == [False] * 4
+
+
+class Join(nn.Layer):
+    """Adds two values."""
+
+    kind = "join"
+
+    def parameters(self, *shapes):
+        return []
+
+    def output_shape(self, *shapes):
+        return shapes[0]
+
+    def forward(self, builder, name, *xs):
+        return builder.emit("add", xs, name=name)[0]
+
+
+def test_graphs_with_several_inputs_and_shared_weights():
+    X, y = data()
+    a, b = nn.Input((5,), name="a"), nn.Input((5,), name="b")
+    shared = nn.Linear(6)
+    h = nn.Tanh()(Join()(shared(a), nn.Tanh()(shared(b))))
+    model = nn.Model([a, b], nn.Linear(3)(h))
+    found = gradient_check(model, {"a": X, "b": X[::-1]}, y, samples=None)
+    assert found.passed, str(found)
+    assert [p.name for p in found.parameters] == ["linear_1.w", "linear_1.b", "linear_2.w", "linear_2.b"]
+
+
+def test_frozen_layers_are_left_out():
+    X, y = data()
+    model = nn.Sequential(nn.Linear(6), nn.BatchNorm(), nn.Tanh(), nn.Linear(3)).build((5,))
+    model.freeze("linear_1", "batch_norm_1")
+    found = gradient_check(model, X, y)
+    assert found.passed, str(found)
+    assert [p.name for p in found.parameters] == ["linear_2.w", "linear_2.b"]
+
+
 def test_kinks_are_reported():
     """Rows of zeros leave the first units at the kink of ReLU: their biases have two slopes, and 0 lies between."""
     _, y = data()

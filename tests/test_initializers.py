@@ -265,6 +265,20 @@ def test_lsuv_sees_preprocessing_and_keeps_the_rest():
     assert_same_bits(again.parameters["linear_1.w"], model.parameters["linear_1.w"])
 
 
+def test_lsuv_of_a_graph_with_a_shared_weight():
+    """The weight is scaled where it is used first; NumPy layers run too."""
+    X = 3 * rng_of("lsuv graph").standard_normal((90, 6))
+    x = nn.Input((6,))
+    shared = nn.Linear(6)
+    h = shared(nn.Lambda(np.tanh)(shared(x)))
+    model = nn.Model(x, nn.Linear(2)(h))
+    found = lsuv(model, X, tol=0.01)
+    assert set(found) == {"linear_1.w", "linear_2.w"}
+    w = model.parameters["linear_1.w"].astype("f8")
+    assert abs(float((X @ w).var()) - 1) < 0.011
+    assert abs(float(model(X).var()) - 1) < 0.011
+
+
 def test_a_model_trains_from_lsuv():
     X, y = fnn.data.load_digits()
     model = nn.Sequential(

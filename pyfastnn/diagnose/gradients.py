@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +96,7 @@ def gradient_check(
     X: Any,
     y: Any = None,
     *,
-    loss: str | Loss = "softmax_cross_entropy",
+    loss: str | Loss | Mapping[str, str | Loss] = "softmax_cross_entropy",
     samples: int | None = 20,
     eps: float = 1e-5,
     tolerance: float = 1e-5,
@@ -109,12 +109,13 @@ def gradient_check(
     model_or_function : Model or callable
         A model, which is not changed: what is not built or fitted yet is, in a copy. Or ``f(x) -> (value, gradient)`` with a scalar value
         and a gradient of the shape of ``x``, or for a mapping of arrays a mapping of gradients.
-    X : array_like, shape (n, ...)
-        A few raw rows for a model; the point ``x`` (float64, an array, a number or a mapping of arrays) for a function.
-    y : array_like, optional
-        Labels or targets of the rows; None for a function.
-    loss : str or Loss, default "softmax_cross_entropy"
-        Loss of the model, without weight decay.
+    X : array_like, shape (n, ...), or dict of str to array_like
+        A few raw rows for a model, a dict by input if there are several. For a function the point ``x`` (float64): an array, a number or a
+        mapping of arrays.
+    y : array_like or dict of str to array_like, optional
+        Labels or targets of the rows, a dict by output if there are several; None for a function.
+    loss : str, Loss or dict, default "softmax_cross_entropy"
+        Loss of the model, without weight decay; a dict by output if there are several. Frozen layers are not checked.
     samples : int or None, default 20
         Elements checked of each array, drawn at random; None for all. Each takes two passes over the rows, or up to eight where a first
         difference disagrees.

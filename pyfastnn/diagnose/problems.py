@@ -13,7 +13,6 @@ from pyfastnn.nn.model import Model
 
 if TYPE_CHECKING:
     from pyfastnn.graph import Graph
-    from pyfastnn.nn.losses import Loss
 
 
 def of_function(function: Callable[[Any], tuple[Any, Any]], x: Any) -> Problem:
@@ -42,52 +41,50 @@ def of_function(function: Callable[[Any], tuple[Any, Any]], x: Any) -> Problem:
     return Problem(value, arrays, gradients, lambda name: call()[0])
 
 
-def of_model(original: Model, X: Any, y: Any, loss: str | Loss, seed: int) -> Problem:
+def of_model(original: Model, X: Any, y: Any, loss: Any, seed: int) -> Problem:
     """Run one training step natively in float64, and make the forward nodes ready for the reference."""
     from pyfastnn.backends.cpu import HYPER, CpuPlan
     from pyfastnn.graph import Graph
-    from pyfastnn.optim import SGD
+    from pyfastnn.graph.autodiff import backward
     from pyfastnn.reference import interpret
-    from pyfastnn.train.compiled import training_graph
-    from pyfastnn.train.loop import Pass
+    from pyfastnn.train.compiled import loss_graph
+    from pyfastnn.train.prepare import training_data
     from pyfastnn.train.trainer import Trainer
 
     model = copy.deepcopy(original)
-    trainer = Trainer(model, loss, SGD(), seed=seed)
-    rows, targets = trainer._prepare(X, y)
-    whole = training_graph(model, trainer.loss, trainer.optimizer, hoist=False)
-    learned = {k for k, p in model.declared.items() if p.learned}
-    updates = {n.outputs[0]: n.inputs[1] for n in whole.nodes if learned.intersection(n.outputs)}
-    graph = Graph(whole.values, [n for n in whole.nodes if not learned.intersection(n.outputs)])
-    given = Pass(rows, targets, len(rows), trainer.loss.task).arrays
-    inputs = {k: v for k, v in given.items() if k in graph.values and graph.values[k].kind == "input"}
-    data = {k: v.reshape(len(v), -1) if len(graph.values[k].shape) == 2 else v for k, v in inputs.items()}
+    trainer = Trainer(model, loss, seed=seed)
+    found = training_data(trainer, X, y)
+    builder, value = loss_graph(model, trainer.heads, training=True)
+    graph = builder.graph
+    forward = _upstream(Graph(graph.values, list(graph.nodes)), value)
+    gradients = backward(builder, value, list(model.trained()))
+    given = {**found.arrays, "index": np.arange(found.count, dtype=np.int64)}
+    data = {k: v.reshape(len(v), -1) if len(graph.values[k].shape) == 2 else v for k, v in given.items()}
     state = {k: v.astype(np.float64) for k, v in {**model.arrays(), **model.folded()}.items()}
     hyper = np.zeros((1, 1 + max(node.group for node in graph.nodes), len(HYPER)))
     hyper[..., HYPER["seed"]] = seed
     hyper[..., HYPER["step"]] = 1
 
-    plan = CpuPlan({"check": graph}, {}, max_batch=len(rows), dtype="float64")
-    traced, _ = plan.trace("check", len(rows), {**{k: v.copy() for k, v in state.items()}, **data}, hyper=hyper)
+    plan = CpuPlan({"check": graph}, {}, max_batch=found.count, dtype="float64")
+    bound = {k: v.copy() if k in state else v for k, v in {**state, **data}.items() if k in graph.values}
+    traced, _ = plan.trace("check", found.count, bound, hyper=hyper)
 
     def gradient(name: str) -> Array:
-        found = updates.get(name)
-        if found is None:  # the loss does not depend on it, so autodiff says
+        if name not in gradients:  # the loss does not depend on it, so autodiff says
             return np.zeros(state[name].shape)
-        root = graph.values[found].view_of or found
+        root = graph.values[gradients[name]].view_of or gradients[name]
         return traced[root].reshape(state[name].shape)
 
-    arrays = {k: state[k] for k in model.declared if k in learned}
+    arrays = {k: state[k] for k in model.trained()}
     values = {**state, **data}
-    forward = _upstream(graph, "loss")
     computed = {k: v for k, v in interpret(forward, values, hyper[0]).items() if not graph.values[k].view_of}
     behind = {name: _downstream(forward, name) for name in arrays}
     base = {**computed, **values}
 
     def evaluate(name: str) -> float:
-        return float(interpret(behind[name], base, hyper[0]).get("loss", computed["loss"])[0])
+        return float(interpret(behind[name], base, hyper[0])[value][0])
 
-    return Problem(float(computed["loss"][0]), arrays, {k: gradient(k) for k in arrays}, evaluate)
+    return Problem(float(computed[value][0]), arrays, {k: gradient(k) for k in arrays}, evaluate)
 
 
 def _upstream(graph: Graph, value: str) -> Graph:

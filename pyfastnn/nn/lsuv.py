@@ -13,6 +13,7 @@ from pyfastnn.nn.initializers import Orthogonal
 from pyfastnn.nn.layer import number
 
 if TYPE_CHECKING:
+    from pyfastnn.graph import Node
     from pyfastnn.nn.model import Model
 
 Array = NDArray[Any]
@@ -39,7 +40,7 @@ def lsuv(
     ----------
     model : Model
         Changed in place; built for the rows unless it is built already. Its preprocessing must be fitted.
-    X : array_like, shape (n, ...)
+    X : array_like, shape (n, ...), or dict of str to array_like
         Raw rows, such as the first batch; some hundred are enough.
     tol : float, default 0.1
         How far from 1 a variance may stay, above 0.
@@ -78,20 +79,17 @@ def lsuv(
     >>> all(abs(v - 1) < 0.1 for v in variances.values())
     True
     """
-    from pyfastnn import _core
-    from pyfastnn._inputs import as_rows
-    from pyfastnn.graph.schema import schema
+    from pyfastnn._inputs import as_inputs
 
     if number("lsuv", "tol", tol, 0.0, math.inf) == 0.0:
         raise ValueError("lsuv: 'tol' is 0, expected more")
     if operator.index(max_iterations) < 1:
         raise ValueError(f"lsuv: 'max_iterations' is {max_iterations}, expected 1 or more")
-    features = None if model.input_shape is None else math.prod(model.input_shape)
-    rows = as_rows(X, "X", features, model.dtype)
-    if len(rows) == 0:
+    rows, count = as_inputs(X, "X", model)
+    if count == 0:
         raise ValueError("lsuv: 'X' has no rows")
     if not model.built:
-        model.build(rows.shape[1:], seed=seed)
+        model.build({name: array.shape[1:] for name, array in rows.items()}, seed=seed)
     graph = model.prediction_graph()
     views = graph.views()
     values: dict[str, Array] = {}
@@ -101,13 +99,12 @@ def lsuv(
         for view in views.get(name, ()):
             values[view] = array.reshape([d if isinstance(d, int) else -1 for d in graph.values[view].shape])
 
-    flat = rows.reshape(len(rows), -1)
-    given = {**model.folded(), **model.arrays(), "X": flat, "index": np.arange(len(rows), dtype=np.int64)}
-    for name, array in given.items():
+    given = {f"X{model.suffix(name, 'inputs')}": array for name, array in rows.items()}
+    flat = {k: v.reshape(count, -1) if len(graph.values[k].shape) == 2 else v for k, v in given.items()}
+    for name, array in {**model.folded(), **model.arrays(), **flat, "index": np.arange(count, dtype=np.int64)}.items():
         keep(name, array)
     found: dict[str, float] = {}
     for node in graph.nodes:
-        attrs = tuple(float(node.attrs[a]) for a in schema(node.op).attrs)
         inputs = tuple(None if i is None else values[i] for i in node.inputs)
         weight = node.inputs[1] if node.op in _PRODUCTS else None
         wanted = weight is not None and weight not in found and weight in model.parameters
@@ -115,7 +112,7 @@ def lsuv(
             assert weight is not None
             rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, len(found)])))
             values[weight][...] = Orthogonal()(rng, values[weight].shape)
-        outputs = _core.call(node.op, inputs, attrs=attrs, dtype=model.dtype.name)
+        outputs = _outputs(node, inputs, model.dtype.name)
         if wanted:
             assert weight is not None
             for iteration in range(max_iterations + 1):
@@ -126,7 +123,18 @@ def lsuv(
                 if abs(variance - 1.0) < tol or iteration == max_iterations:
                     break
                 values[weight] /= math.sqrt(variance)
-                outputs = _core.call(node.op, inputs, attrs=attrs, dtype=model.dtype.name)
+                outputs = _outputs(node, inputs, model.dtype.name)
         for name, array in zip(node.outputs, outputs, strict=True):
             keep(name, array)
     return found
+
+
+def _outputs(node: Node, inputs: tuple[Array | None, ...], dtype: str) -> tuple[Array, ...]:
+    """Compute one node by its kernel, or by the user's function it calls."""
+    from pyfastnn import _core
+    from pyfastnn.graph.schema import schema
+
+    if node.function is not None:
+        return tuple(np.asarray(found) for found in node.function.forward(*inputs))
+    attrs = tuple(float(node.attrs[name]) for name in schema(node.op).attrs)
+    return _core.call(node.op, inputs, attrs=attrs, dtype=dtype)

@@ -40,7 +40,7 @@ class Ensemble:
     weights : ndarray of float64
         Their sum is 1.
     task : str
-        ``"classification"`` or ``"regression"``.
+        ``"classification"``, ``"regression"`` or ``"multilabel"``.
     classes_ : ndarray or None
         Labels in the order of the columns of `predict_proba`.
 
@@ -61,19 +61,18 @@ class Ensemble:
         self.voting = voting
         first = self.models[0]
         for place, model in enumerate(self.models):
-            if model.task not in ("classification", "regression"):
-                what = "not trained yet" if model.task is None else f"for {model.task}"
+            if len(model.network.outputs) > 1:
                 raise ValueError(
-                    f"Ensemble: models[{place}] is {what}, expected a model trained for classification or regression"
+                    f"Ensemble: models[{place}] has the outputs {', '.join(model.network.outputs)}, expected one"
                 )
+            if model.task is None:
+                raise ValueError(f"Ensemble: models[{place}] is not trained yet")
             if model.task != first.task:
                 raise ValueError(f"Ensemble: models[0] is for {first.task}, models[{place}] for {model.task}")
             _check_classes("Ensemble", first, model, place)
-            if model.classes_ is None and _outputs(model) != _outputs(first):
-                raise ValueError(
-                    f"Ensemble: models[0] gives rows of shape {_outputs(first)}, models[{place}] of {_outputs(model)}"
-                )
-        assert first.task is not None
+            shapes = [next(iter(m.output_shapes().values())) for m in (first, model)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(f"Ensemble: models[0] gives rows of shape {shapes[0]}, models[{place}] of {shapes[1]}")
         self.task: str = first.task
         self.classes_ = first.classes_
 
@@ -88,10 +87,16 @@ class Ensemble:
         Returns
         -------
         ndarray, shape (n,) or (n, outputs)
-            Items of ``classes_``, or values in float64; one output gives shape (n,).
+            Items of ``classes_``, values in float64 (one output gives shape (n,)), or True where a label of a multi-label model has a
+            mean probability (``"hard"``: a share of the votes) above 1/2.
         """
-        if self.classes_ is None:
+        if self.task == "multilabel":
+            soft = self.voting == "soft"
+            parts = [model.predict_proba(X) if soft else model.predict(X) for model in self.models]
+            return self._mean(parts) > 0.5
+        if self.task == "regression":
             return self._mean([model.predict(X) for model in self.models])
+        assert self.classes_ is not None
         shares = self._votes(X) if self.voting == "hard" else self.predict_proba(X)
         labels: Array = self.classes_[shares.argmax(axis=1)]
         return labels
@@ -107,14 +112,14 @@ class Ensemble:
         Returns
         -------
         ndarray of float64, shape (n, classes)
-            Columns in the order of ``classes_``; rows sum to 1 up to rounding.
+            Columns in the order of ``classes_``; rows sum to 1 up to rounding, unless labels are independent.
 
         Raises
         ------
         RuntimeError
             If the ensemble is no classifier, or votes ``"hard"``.
         """
-        if self.classes_ is None:
+        if self.task == "regression":
             raise RuntimeError("predict_proba: the ensemble predicts values, not classes")
         if self.voting == "hard":
             raise RuntimeError("predict_proba: hard voting has no probabilities; write Ensemble(..., voting='soft')")
@@ -144,7 +149,7 @@ class Ensemble:
 
     def __repr__(self) -> str:
         """Show task and size."""
-        how = f", voting={self.voting!r}" if self.task == "classification" else ""
+        how = "" if self.task == "regression" else f", voting={self.voting!r}"
         return f"<Ensemble of {len(self.models)} models for {self.task}{how}>"
 
 
@@ -219,11 +224,6 @@ def _weights(owner: str, weights: ArrayLike | None, count: int) -> NDArray[np.fl
     return found / total
 
 
-def _outputs(model: Model) -> tuple[int, ...]:
-    assert model.input_shape is not None
-    return model.output_shape(model.input_shape)
-
-
 def _check_classes(owner: str, first: Model, model: Model, place: int) -> None:
     a, b = first.classes_, model.classes_
     if (a is None) != (b is None) or (a is not None and b is not None and not np.array_equal(a, b)):
@@ -239,7 +239,8 @@ def _check_alike(first: Model, model: Model, place: int) -> None:
         "arrays": [{k: v.shape for k, v in m.arrays().items()} for m in (first, model)],
         "settings": [[repr(v) for v in m.layers.values()] for m in (first, model)],
         "dtype": [m.dtype.name for m in (first, model)],
-        "input_shape": [m.input_shape for m in (first, model)],
+        "connections": [[(c.layer, c.sources) for c in m.network.calls] for m in (first, model)],
+        "input_shapes": [m.input_shapes for m in (first, model)],
         "task": [m.task for m in (first, model)],
         "preprocess": [repr(m.preprocess) for m in (first, model)],
     }
