@@ -124,6 +124,12 @@ def test_a_wire_read_twice_by_one_gate():
     assert g.backward()["x"] == 6
 
 
+def test_an_input_may_have_any_name():
+    g = ComputationalGraph()
+    Multiply()(*g.inputs("self", "weights of the cell"))
+    assert g.forward(**{"self": 2, "weights of the cell": 3}) == 6
+
+
 def test_only_the_last_gate_counts():
     g = ComputationalGraph()
     x, y, z = g.inputs("x", "y", "z")

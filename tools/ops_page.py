@@ -131,7 +131,9 @@ def page() -> str:
     ):
         lines += [f"## {title}", "", *class_table(module, base)]
     before, _ = sections(initializers.__doc__ or "")
-    lines += ["## First weights", "", *paragraphs(before), ""]
+    lines += ["## First weights", "", *paragraphs(before), "", *class_table(initializers, initializers.Initializer)]
+    lsuv, notes = sections(initializers.lsuv.__doc__ or "")
+    lines += [f"`nn.initializers.lsuv`: {' '.join([*paragraphs(lsuv), *paragraphs(notes['Notes'])])}", ""]
     lines += ["## Ops", ""]
     for name, op in schemas().items():
         lines += op_entry(op, functions.get(name, []))

@@ -157,7 +157,7 @@ class ComputationalGraph:
 
     # Running
 
-    def forward(self, **values: ArrayLike) -> Array:
+    def forward(self, /, **values: ArrayLike) -> Array:  # an input may be named "self"
         """Compute every wire from the inputs on.
 
         Parameters
