@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import pyfastnn as fnn
-from pyfastnn import gates
+from pyfastnn import gates, nn
 from pyfastnn.backends.cpu import HYPER, CpuPlan
 from pyfastnn.gates import Add, ComputationalGraph, Gate, Linear, Max, Multiply, ReLU, Sigmoid, Sum, Tanh
 from pyfastnn.graph import Builder
 from pyfastnn.graph.autodiff import backward
 from pyfastnn.graph.schema import schemas
 from pyfastnn.reference import interpret
-from pyfastnn.testing import rng_of
+from pyfastnn.testing import assert_same_bits, rng_of
 
 UNARY = {
     "exp": gates.Exp(),
@@ -354,6 +354,112 @@ def test_training_natively():
     for name in parameters:
         np.testing.assert_allclose(native[name], by_hand[name], rtol=1e-8, atol=1e-10, err_msg=name)
     assert losses[-1] < 0.5 * losses[0]
+
+
+def scores_graph() -> ComputationalGraph:
+    """Return a two-layer net by hand with the first values of ``nn.Sequential(Linear(8), ReLU, Linear(3))``."""
+    g, (x, w1, b1, w2, b2) = graph("x", "w1", "b1", "w2", "b2")
+    Linear()(ReLU()(Linear()(x, w1, b1)), w2, b2)
+    same = nn.Sequential(nn.Linear(8), nn.ReLU(), nn.Linear(3)).build((5,)).parameters
+    first = {k: same[f"linear_{k[1]}.{k[0]}"] for k in ("w1", "b1", "w2", "b2")}
+    g.forward(x=np.zeros((1, 5)), **first)
+    return g
+
+
+PARAMETERS = ["w1", "b1", "w2", "b2"]
+
+
+def test_a_layer_of_gates_trains_like_layers():
+    """The Trainer makes the same bits of a net wired by hand as of the layers that are the same ops."""
+    rng = rng_of("layer of gates")
+    X, y = rng.standard_normal((70, 5)).astype("f4"), rng.integers(0, 3, 70)
+    g = scores_graph()
+    by_hand = nn.Sequential(g.to_layer(inputs=["x"], parameters=PARAMETERS))
+    layers = nn.Sequential(nn.Linear(8), nn.ReLU(), nn.Linear(3))
+    for model in (by_hand, layers):
+        fnn.Trainer(model, optimizer=fnn.optim.AdamW(0.01)).fit(X, y, epochs=4, verbose=0)
+    for name in PARAMETERS:
+        assert_same_bits(by_hand.parameters[f"gates_1.{name}"], layers.parameters[f"linear_{name[1]}.{name[0]}"], name)
+    assert_same_bits(by_hand(X), layers(X))
+    assert fnn.diagnose.gradient_check(by_hand, X, y)
+    assert "GraphLayer(x; 3 gates)" in repr(by_hand)
+    before = g.wires["w1"].value.copy()
+    fnn.Trainer(by_hand).fit(X, y, epochs=1, verbose=0)
+    assert_same_bits(g.wires["w1"].value, before)
+
+
+def test_a_layer_of_gates_with_two_inputs():
+    g, (a, b, w) = graph("a", "b", "w")
+    Tanh()(Add()(gates.Dot()(a, w), b))
+    values = {"a": np.ones((2, 4)), "b": np.ones((2, 3)), "w": rng_of("w").standard_normal((4, 3))}
+    want = g.forward(**values)
+    p, q = nn.Input((4,), name="p"), nn.Input((3,), name="q")
+    model = nn.Model([p, q], g.to_layer(inputs=["a", "b"], parameters=["w"])(p, q))
+    np.testing.assert_allclose(model({"p": values["a"], "q": values["b"]}), want, rtol=1e-5)
+
+
+LAYER_ERRORS = [
+    (lambda g: g.to_layer(inputs="x"), TypeError, "'inputs' is 'x', expected a list"),
+    (lambda g: g.to_layer(inputs=["X"]), ValueError, "unknown input in 'inputs' 'X', did you mean 'x'"),
+    (lambda g: g.to_layer(inputs=["x"], parameters=["w1"]), ValueError, "'b1' stands in neither"),
+    (lambda g: g.to_layer(inputs=["x", "x"], parameters=PARAMETERS), ValueError, "'x' stands twice in"),
+    (lambda g: g.to_layer(inputs=[], parameters=["x", *PARAMETERS]), ValueError, "'inputs' is empty"),
+    (lambda g: sigmoid().to_layer(inputs=[], parameters=["x"]), ValueError, "'inputs' is empty"),
+    (lambda g: unset().to_layer(inputs=["x"], parameters=["w"]), RuntimeError, "'w' has no first value"),
+    (lambda g: dotted().to_layer(inputs=["x"], parameters=["w.a"]), ValueError, "'w.a' has a dot"),
+    (lambda g: built(g).save("no.safetensors"), TypeError, "cannot be saved in a model file"),
+    (lambda g: built(g, (6,)), ValueError, "gate 'linear_1'"),
+    (
+        lambda g: nn.Sequential(loss().to_layer(inputs=["a", "b"])).build((3,)),
+        ValueError,
+        "called on 1 values, expected a, b",
+    ),
+    (lambda g: with_loss(), ValueError, r"the last gate gives shape \(1,\), expected rows: leave out the loss"),
+    (lambda g: routed(), ValueError, r"gate 'max_1', Max\(\), cannot run natively"),
+]
+
+
+def built(g: ComputationalGraph, shape=(5,)) -> nn.Model:
+    return nn.Sequential(g.to_layer(inputs=["x"], parameters=PARAMETERS)).build(shape)
+
+
+def unset() -> ComputationalGraph:
+    g, (x, w) = graph("x", "w")
+    gates.Dot()(x, w)
+    return g
+
+
+def dotted() -> ComputationalGraph:
+    g, (x, w) = graph("x", "w.a")
+    gates.Dot()(x, w)
+    g.forward(**{"x": np.ones((1, 2)), "w.a": np.ones((2, 2))})
+    return g
+
+
+def loss() -> ComputationalGraph:
+    g, (a, b) = graph("a", "b")
+    gates.MeanSquaredError()(a, b)
+    return g
+
+
+def with_loss():
+    a, b = nn.Input((3,), name="a"), nn.Input((3,), name="b")
+    return loss().to_layer(inputs=["a", "b"])(a, b)
+
+
+def routed():
+    g, (a, b) = graph("a", "b")
+    Max()(a, b)
+    p, q = nn.Input((3,), name="p"), nn.Input((3,), name="q")
+    return g.to_layer(inputs=["a", "b"])(p, q)
+
+
+@pytest.mark.parametrize("case", range(len(LAYER_ERRORS)))
+def test_errors_of_layers(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call, exception, message = LAYER_ERRORS[case]
+    with pytest.raises(exception, match=message):
+        call(scores_graph())
 
 
 NATIVE = [

@@ -60,7 +60,8 @@ The forward pass of a 3-layer network, ``f(f(x W1 + b1) W2 + b2) W3 + b3``:
 >>> bool(np.allclose(g.forward(**values), by_hand, rtol=1e-14))
 True
 
-`ComputationalGraph.to_graph` gives the graph the engine runs, so a network wired by hand trains at native speed.
+`ComputationalGraph.to_layer` makes a layer of it, so that the Trainer trains a network wired by hand at native speed, and
+`ComputationalGraph.to_graph` gives the graph that the engine lowers.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from pyfastnn._names import unknown
 from pyfastnn.gates.gate import Array, Gate
 
 if TYPE_CHECKING:
+    from pyfastnn.gates.layer import GraphLayer
     from pyfastnn.graph import Graph
 
 
@@ -328,6 +329,50 @@ class ComputationalGraph:
         from pyfastnn.gates.native import to_graph
 
         return to_graph(self, parameters, batch)
+
+    def to_layer(self, *, inputs: Sequence[str], parameters: Sequence[str] = ()) -> GraphLayer:
+        """Return the gates as a layer of `pyfastnn.nn`: a model holds it, and the Trainer trains it natively.
+
+        Parameters
+        ----------
+        inputs : sequence of str
+            Inputs that are rows of data, in the order in which the layer is called on them.
+        parameters : sequence of str
+            All other inputs: learned, beginning with the values of the last `forward`.
+
+        Returns
+        -------
+        GraphLayer
+            Of the gates as they are now; its output is the last gate. The loss belongs to the Trainer.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a name is no input, or an input stands in neither list or twice. A gate without op raises when the model is built.
+        RuntimeError
+            If a parameter has no value yet.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import pyfastnn as fnn
+        >>> from pyfastnn.gates import ComputationalGraph, Linear, ReLU
+        >>> g = ComputationalGraph()
+        >>> x, w1, b1, w2, b2 = g.inputs("x", "w1", "b1", "w2", "b2")
+        >>> scores = Linear()(ReLU()(Linear()(x, w1, b1)), w2, b2)
+        >>> rng = np.random.default_rng(0)
+        >>> w1, w2 = 0.2 * rng.standard_normal((64, 32)), 0.2 * rng.standard_normal((32, 10))
+        >>> X, y = fnn.data.load_digits()
+        >>> cost = g.forward(x=X[:1] / 16.0, w1=w1, b1=np.zeros(32), w2=w2, b2=np.zeros(10))
+        >>> layer = g.to_layer(inputs=["x"], parameters=["w1", "b1", "w2", "b2"])
+        >>> trainer = fnn.Trainer(fnn.nn.Sequential(layer), optimizer=fnn.optim.Adam(0.003))
+        >>> history = trainer.fit(X / 16.0, y, epochs=10, verbose=0)
+        >>> history["accuracy"][-1] > 0.95
+        True
+        """
+        from pyfastnn.gates.layer import GraphLayer
+
+        return GraphLayer(self, inputs, parameters)
 
 
 def connect(gate: Gate, wires: tuple[Wire, ...], name: str) -> Wire:

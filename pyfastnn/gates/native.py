@@ -32,17 +32,43 @@ def to_graph(graph: ComputationalGraph, parameters: Collection[str], batch: Coll
             "i64" if _holds_labels(graph, wire) else "T",
             "parameter" if wire.name in parameters else "input",
         )
+    emit(graph, builder, {name: name for name in names}, "to_graph")
+    return builder.graph
+
+
+def emit(graph: ComputationalGraph, builder: Builder, values: dict[str, str], owner: str, prefix: str = "") -> str:
+    """Add the nodes of all gates and return the value of the last one.
+
+    Parameters
+    ----------
+    graph : ComputationalGraph
+        What is read.
+    builder : Builder
+        What is added to.
+    values : dict of str to str
+        Value of each wire; those of the gates are added.
+    owner : str
+        Who asks, for messages.
+    prefix : str
+        What the names of new values begin with.
+
+    Raises
+    ------
+    ValueError
+        If a gate has no op, or broadcasts; the message names it.
+    """
     for wire in graph.nodes_topologically_sorted():
         assert wire.gate is not None
+        reads = [values[read.name] for read in wire.inputs]
         try:
-            wire.gate.emit(builder, wire.name, *(read.name for read in wire.inputs))
+            values[wire.name] = wire.gate.emit(builder, f"{prefix}{wire.name}", *reads)
         except NoOpError as error:
             raise ValueError(
-                f"to_graph: gate {wire.name!r}, {wire.gate!r}, cannot run natively: the engine has {error} for it"
+                f"{owner}: gate {wire.name!r}, {wire.gate!r}, cannot run natively: the engine has {error} for it"
             ) from None
         except ValueError as error:
-            raise ValueError(f"to_graph: gate {wire.name!r}, {wire.gate!r}: {error}") from None
-    return builder.graph
+            raise ValueError(f"{owner}: gate {wire.name!r}, {wire.gate!r}: {error}") from None
+    return values[graph.output.name]
 
 
 def _shape(wire: Wire, batch: bool) -> tuple[Dim, ...]:
