@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import pyfastnn as fnn
 from pyfastnn import _core, nn
 from pyfastnn import functional as F
 from pyfastnn.backends.compare import compare
@@ -376,17 +377,86 @@ def test_layers_come_back_from_their_settings(layer):
     assert again.config() == layer.config()
 
 
-def test_normalized_model_trains_and_comes_back_from_a_file(tmp_path):
-    import pyfastnn as fnn
+def image_model(dtype: str) -> tuple[nn.Model, np.ndarray]:
+    """Branches that meet in every way, on images."""
+    x = nn.Input((4, 3, 6))
+    batch = nn.BatchNorm()(x)
+    layer, group = nn.LayerNorm()(batch), nn.GroupNorm(3)(batch)
+    joined = nn.Concat()(nn.Add()(layer, group, x), batch, layer)
+    model = nn.Model(x, nn.Linear(2)(nn.Flatten()(nn.Dropout2d(0.2)(joined))), dtype=dtype)
+    return model, rng_of("image model").standard_normal((96, 4, 3, 6)).astype(dtype)
 
+
+def sentence_model(dtype: str) -> tuple[nn.Model, dict[str, np.ndarray]]:
+    """Words that share a table with one more word, beside numbers."""
+    words, word = nn.Input((4,), name="words", dtype="int64"), nn.Input((), name="word", dtype="int64")
+    numbers = nn.Input((3,), name="numbers")
+    table = nn.Embedding(7, 5, init=nn.initializers.Normal(0.5))
+    hidden = nn.Concat()(nn.Flatten()(nn.LayerNorm()(table(words))), table(word), numbers)
+    model = nn.Model([words, word, numbers], nn.Linear(2)(nn.ReLU()(nn.Linear(16)(hidden))), dtype=dtype)
+    rng = rng_of("sentence model")
+    X = {"words": rng.integers(0, 7, (96, 4)), "word": rng.integers(0, 7, 96), "numbers": rng.standard_normal((96, 3))}
+    return model, {k: a if a.dtype == np.int64 else a.astype(dtype) for k, a in X.items()}
+
+
+def labels_of(X) -> np.ndarray:
+    if isinstance(X, dict):
+        return (X["words"][:, 0] > X["word"]).astype(np.int64)
+    return (X.mean(axis=(1, 2))[:, 0] > X.mean(axis=(1, 2))[:, 1]).astype(np.int64)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [image_model, sentence_model])
+def test_models_train_and_come_back_from_files(make, dtype, tmp_path):
+    model, X = make(dtype)
+    y = labels_of(X)
+    trainer = fnn.Trainer(model, optimizer=fnn.optim.Adam(0.02), seed=1)
+    assert trainer.compare(X, y) is None
+    trainer.fit(X, y, epochs=40, batch_size=32, verbose=0)
+    assert trainer.evaluate(X, y)["accuracy"] > 0.9
+    model.save(tmp_path / "model.safetensors")
+    again = fnn.load(tmp_path / "model.safetensors")
+    assert repr(again) == repr(model)
+    assert_same_bits(again(X), model(X))
+    row = {k: a[7:8] for k, a in X.items()} if isinstance(X, dict) else X[7:8]
+    assert_same_bits(model(row), model(X)[7:8])
+    trainer.checkpoint(tmp_path / "checkpoint")
+    second = fnn.Trainer.resume(tmp_path / "checkpoint")
+    for each in (trainer, second):
+        each.fit(X, y, epochs=1, batch_size=32, verbose=0)
+    assert_same_bits(second.model(X), model(X), "continued")
+
+
+@pytest.mark.parametrize("make", [image_model, sentence_model])
+def test_threads_change_no_bit_of_a_training(make):
+    found = []
+    before = _core.parallel_cost()
+    _core.set_parallel_cost(0.0)
+    try:
+        for threads in (1, 3):
+            model, X = make("float32")
+            fnn.Trainer(model, seed=1, threads=threads).fit(X, labels_of(X), epochs=2, batch_size=40, verbose=0)
+            found.append(model.state_dict())
+    finally:
+        _core.set_parallel_cost(before)
+    for name, array in found[0].items():
+        assert_same_bits(found[1][name], array, name)
+
+
+def test_normalized_chain_trains():
     rng = rng_of("trains")
     X = rng.standard_normal((200, 12)).astype(np.float32)
     y = (X[:, :3].sum(axis=1) > 0).astype(np.int64)
     model = nn.Sequential(nn.Linear(16), nn.LayerNorm(), nn.ReLU(), nn.Linear(8), nn.GroupNorm(2), nn.Linear(2))
     trainer = fnn.Trainer(model, optimizer=fnn.optim.Adam(0.02), seed=1)
-    trainer.fit(X, y, epochs=15, batch_size=32)
-    assert (model.predict(X) == y).mean() > 0.95
-    model.save(tmp_path / "model.safetensors")
-    again = fnn.load(tmp_path / "model.safetensors")
-    assert_same_bits(again(X), model(X))
-    assert_same_bits(model(X[7:8]), model(X)[7:8])
+    trainer.fit(X, y, epochs=15, batch_size=32, verbose=0)
+    assert trainer.evaluate(X, y)["accuracy"] > 0.95
+
+
+def test_an_unknown_word_of_a_model_gives_nan_scores():
+    model, X = sentence_model("float32")
+    model.build(seed=1)
+    X["words"][5, 1] = 7
+    scores = model(X)
+    assert np.isnan(scores[5]).all()
+    assert np.isfinite(np.delete(scores, 5, axis=0)).all()
