@@ -18,7 +18,7 @@
 namespace pfn::PFN_ISA {
 
 constexpr std::int64_t kBlockRows = 32;  // rows that share one partial sum of dgamma and dbeta
-constexpr std::int64_t kTogether = 4;    // rows whose terms are added before they join it
+constexpr std::int64_t kTogether = 4;    // rows worked on at once; backward adds their terms before they join it
 constexpr std::int64_t kColumns = 64;    // columns that are combined at once
 
 // v with zeros in the lanes that do not exist.
@@ -75,42 +75,62 @@ static void layer_norm_forward_prepare(OpCall& call) {
   const std::int64_t rows = cols >= 2048 ? 1 : 2048 / (cols > 0 ? cols : 1);
   one_phase(call, call.in[0].rows(), 30.0 + 0.2 * (sizeof(T) / 4) * static_cast<double>(cols), rows);
 }
-template <class T>
-static void layer_norm_forward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
+// R rows from `row` on, step by step side by side: the statistics of one row are a chain of dependent operations.
+template <class T, int R>
+static inline void forward_rows(const OpCall& call, std::int64_t row) {
   const std::int64_t cols = call.in[0].cols();
+  const T* x = call.in[0].as<const T>() + row * cols;
   const T* gamma = call.in[1].as<const T>();
   const T* beta = call.in[2].as<const T>();
-  const T count = static_cast<T>(cols);
-  for (std::int64_t r = begin; r < end; ++r) {
-    T* mean = call.out[1].as<T>() + r;
-    T* rstd = call.out[2].as<T>() + r;
-    if (cols == 0) {
-      *mean = *rstd = 0;
-      continue;
-    }
-    const T* x = call.in[0].as<const T>() + r * cols;
-    T* y = call.out[0].as<T>() + r * cols;
-    const T shift = x[0] - x[0] == 0 ? x[0] : T(0);  // inf - inf would hide that the mean is inf
-    T sum[2];
+  T* y = call.out[0].as<T>() + row * cols;
+  const double inverse = 1.0 / static_cast<double>(cols);
+  T shift[R], delta[R], rstd[R];
+  double var[R];
+  for (int r = 0; r < R; ++r) {
+    const T* xr = x + r * cols;
+    const T first = shift[r] = xr[0] - xr[0] == 0 ? xr[0] : T(0);  // inf - inf would hide that the mean is inf
+    T sum[1];
     row_sums<T, 1>(cols, sum, [=](std::int64_t i, auto part, Vec<T>* s) {
-      s[0] = s[0] + only<T>(load_at(x + i, part) - shift, part);
+      s[0] = s[0] + only<T>(load_at(xr + i, part) - first, part);
     });
-    const T delta = sum[0] / count;
+    delta[r] = static_cast<T>(static_cast<double>(sum[0]) * inverse);
+  }
+  for (int r = 0; r < R; ++r) {
+    const T* xr = x + r * cols;
+    const T first = shift[r], center = delta[r];
+    T sum[2];
     row_sums<T, 2>(cols, sum, [=](std::int64_t i, auto part, Vec<T>* s) {
-      const Vec<T> d = only<T>((load_at(x + i, part) - shift) - delta, part);
+      const Vec<T> d = only<T>((load_at(xr + i, part) - first) - center, part);
       s[0] = s[0] + d;
       s[1] = fma(d, d, s[1]);
     });
     const double square = static_cast<double>(sum[1]), rest = static_cast<double>(sum[0]);
-    const double var = (square - rest * rest / static_cast<double>(cols)) / static_cast<double>(cols);
-    *mean = shift + delta;
-    *rstd = static_cast<T>(1.0 / __builtin_sqrt((var < 0 ? 0 : var) + call.attr[0]));
-    const Vec<T> scale = splat(*rstd);
-    along_row<T>(cols, [=](std::int64_t i, auto part) {
-      const Vec<T> d = (load_at(x + i, part) - shift) - delta;
-      store_at(y + i, fma(d * scale, load_at(gamma + i, part), load_at(beta + i, part)), part);
-    });
+    var[r] = (square - rest * rest * inverse) * inverse;
   }
+  for (int r = 0; r < R; ++r) {
+    rstd[r] = static_cast<T>(1.0 / __builtin_sqrt((var[r] < 0 ? 0 : var[r]) + call.attr[0]));
+    call.out[1].as<T>()[row + r] = shift[r] + delta[r];
+    call.out[2].as<T>()[row + r] = rstd[r];
+  }
+  along_row<T>(cols, [&](std::int64_t i, auto part) {
+    const Vec<T> scale = load_at(gamma + i, part), offset = load_at(beta + i, part);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      const Vec<T> d = (load_at(x + r * cols + i, part) - shift[r]) - delta[r];
+      store_at(y + r * cols + i, fma(d * rstd[r], scale, offset), part);
+    }
+  });
+}
+
+template <class T>
+static void layer_norm_forward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
+  std::int64_t r = begin;
+  if (call.in[0].cols() == 0) {
+    for (; r < end; ++r) call.out[1].as<T>()[r] = call.out[2].as<T>()[r] = 0;
+    return;
+  }
+  for (; r + kTogether <= end; r += kTogether) forward_rows<T, kTogether>(call, r);
+  for (; r < end; ++r) forward_rows<T, 1>(call, r);
 }
 PFN_KERNEL(layer_norm_forward, layer_norm_forward_prepare, layer_norm_forward_run);
 
