@@ -58,7 +58,7 @@ class PeerOp(Subject):
         """Call once and return the error over what is allowed a peer."""
         self.reset()
         got = [self.give(a) for a in self.work(self.names)]
-        if self.case["op"] == "dropout_forward":
+        if self.case["op"] in ("dropout_forward", "dropout_channels_forward"):
             return {"excess": self._dropped(got)}
         want = self.spec.evaluate(self.sample, self.case["dtype"])[: len(got)]
         got = [a.reshape(w.shape) for a, w in zip(got, want, strict=True)]
@@ -77,5 +77,7 @@ class PeerOp(Subject):
         p, x = self.names.p, self.sample.inputs["x"]
         assert x is not None
         off = abs(mask.mean() - (1 - p)) / (6 * np.sqrt(p * (1 - p) / mask.size))
+        if mask.shape != x.shape:
+            mask = np.broadcast_to(mask[:, None], x.shape)
         want = np.where(mask, x.astype(np.float64) / (1 - p), 0)
         return max(float(off), op.worst([y], [want], [op.PEER_TOLERANCE * np.abs(want).max()]))

@@ -51,6 +51,57 @@ def _dropout(s: Names) -> Any:
     return s.x * mask * np.float32(1 / (1 - s.p)), mask
 
 
+def _ln_forward(s: Names) -> Any:
+    mean = s.x.mean(axis=-1, keepdims=True)
+    y = s.x - mean
+    rstd = 1 / np.sqrt(np.square(y).mean(axis=-1, keepdims=True) + s.eps)
+    y *= rstd
+    y *= s.gamma
+    y += s.beta
+    return y, mean, rstd
+
+
+def _ln_backward(s: Names) -> Any:
+    rstd = s.rstd[:, None]
+    h, g = (s.x - s.mean[:, None]) * rstd, s.dy * s.gamma
+    dx = rstd * (g - g.mean(axis=-1, keepdims=True) - h * (g * h).mean(axis=-1, keepdims=True))
+    return dx, (s.dy * h).sum(axis=0), s.dy.sum(axis=0)
+
+
+def _gn_forward(s: Names) -> Any:
+    n, g = len(s.x), int(s.groups)
+    x = s.x.reshape(n, -1, g, s.x.shape[-1] // g)
+    mean = x.mean(axis=(1, 3), keepdims=True)
+    y = x - mean
+    rstd = 1 / np.sqrt(np.square(y).mean(axis=(1, 3), keepdims=True) + s.eps)
+    y *= rstd
+    return y.reshape(s.x.shape) * s.gamma + s.beta, mean, rstd
+
+
+def _gn_backward(s: Names) -> Any:
+    n, c, g = len(s.x), s.x.shape[-1], int(s.groups)
+    split = (n, -1, g, c // g)
+    mean, rstd = s.mean.reshape(n, 1, g, 1), s.rstd.reshape(n, 1, g, 1)
+    h, d = (s.x.reshape(split) - mean) * rstd, (s.dy * s.gamma).reshape(split)
+    dx = rstd * (d - d.mean(axis=(1, 3), keepdims=True) - h * (d * h).mean(axis=(1, 3), keepdims=True))
+    return dx, (s.dy * h.reshape(s.x.shape)).sum(axis=(0, 1)), s.dy.sum(axis=(0, 1))
+
+
+def _dropout_channels(s: Names) -> Any:
+    mask = _RNG.random((len(s.x), s.x.shape[-1]), dtype=np.float32) >= s.p
+    return s.x * (mask * np.float32(1 / (1 - s.p)))[:, None], mask
+
+
+def _embedding_dw(s: Names) -> Any:
+    table = np.zeros((int(s.rows), s.dy.shape[-1]), s.dy.dtype)
+    np.add.at(table, s.index, s.dy)
+    return (table,)
+
+
+def _slice_backward(s: Names) -> Any:
+    return (np.pad(s.dy, ((0, 0), (int(s.start), int(s.after)))),)
+
+
 def _softmax(s: Names) -> Any:
     n, rows = len(s.labels), np.arange(len(s.labels))
     correct = (s.scores.argmax(axis=1) == s.labels).sum()
@@ -126,6 +177,18 @@ LIBRARY = {
     "batch_norm_backward": _bn_backward,
     "dropout_forward": _dropout,
     "dropout_backward": lambda s: (s.dy * s.mask * np.float32(1 / (1 - s.p)),),
+    "layer_norm_forward": _ln_forward,
+    "layer_norm_backward": _ln_backward,
+    "group_norm_forward": _gn_forward,
+    "group_norm_backward": _gn_backward,
+    "dropout_channels_forward": _dropout_channels,
+    "dropout_channels_backward": lambda s: (s.dy * (s.mask * np.float32(1 / (1 - s.p)))[:, None],),
+    "embedding_forward": lambda s: (np.take(s.table, s.index, axis=0, out=s.out, mode="clip"),),
+    "embedding_dw": _embedding_dw,
+    "multiply": lambda s: (np.multiply(s.a, s.b, out=s.out),),
+    "concat": lambda s: (np.concatenate([s.a, s.b], axis=-1, out=s.out),),
+    "slice": lambda s: (s.x[:, int(s.start) : s.x.shape[-1] - int(s.after)].copy(),),
+    "slice_backward": _slice_backward,
     "softmax_cross_entropy": _softmax,
     "mean_squared_error": _mse,
     "l2_penalty": lambda s: (0.5 * s.weight_decay * np.dot(s.w.ravel(), s.w.ravel()),),

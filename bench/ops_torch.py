@@ -26,6 +26,41 @@ def _bn_backward(s: Names) -> Any:
     return aten.native_batch_norm_backward(s.dy, s.x, s.gamma, None, None, s.mean, s.rstd, True, 1e-5, flags)
 
 
+def _channels_last(x: Any) -> Any:
+    """Return x[n, s, c] as an image of s rows in PyTorch's shape and our memory layout."""
+    return x.unsqueeze(2).permute(0, 3, 1, 2)
+
+
+def _ours(x: Any) -> Any:
+    return x.permute(0, 2, 3, 1).squeeze(2)
+
+
+def _gn_forward(s: Names) -> Any:
+    n, positions, c = s.x.shape
+    y, mean, rstd = torch.native_group_norm(_channels_last(s.x), s.gamma, s.beta, n, c, positions, int(s.groups), s.eps)
+    return _ours(y), mean, rstd
+
+
+def _gn_backward(s: Names) -> Any:
+    n, positions, c = s.x.shape
+    dy, x = _channels_last(s.dy), _channels_last(s.x)
+    dx, dgamma, dbeta = aten.native_group_norm_backward(
+        dy, x, s.mean, s.rstd, s.gamma, n, c, positions, int(s.groups), [True, True, True]
+    )
+    return _ours(dx), dgamma, dbeta
+
+
+def _ln_backward(s: Names) -> Any:
+    mean, rstd = s.mean.unsqueeze(-1), s.rstd.unsqueeze(-1)
+    size, flags = [s.x.shape[-1]], [True, True, True]
+    return aten.native_layer_norm_backward(s.dy, s.x, size, mean, rstd, s.gamma, s.gamma, flags)
+
+
+def _dropout_channels(s: Names) -> Any:
+    noise = torch.empty((s.x.shape[0], 1, s.x.shape[-1]), dtype=s.x.dtype).bernoulli_(1 - s.p)
+    return torch.mul(s.x, noise / (1 - s.p), out=s.out), noise[:, 0] != 0
+
+
 def _softmax(s: Names) -> Any:
     correct = (s.scores.argmax(dim=1) == s.labels).sum()
     logs = torch.log_softmax(s.scores, 1)
@@ -102,6 +137,18 @@ LIBRARY = {
     "batch_norm_backward": _bn_backward,
     "dropout_forward": lambda s: aten.native_dropout(s.x, s.p, True),
     "dropout_backward": lambda s: (aten.native_dropout_backward(s.dy, s.kept, 1 / (1 - s.p)),),
+    "layer_norm_forward": lambda s: torch.native_layer_norm(s.x, [s.x.shape[-1]], s.gamma, s.beta, s.eps),
+    "layer_norm_backward": _ln_backward,
+    "group_norm_forward": _gn_forward,
+    "group_norm_backward": _gn_backward,
+    "dropout_channels_forward": _dropout_channels,
+    "dropout_channels_backward": lambda s: (torch.mul(s.dy, s.kept[:, None] * (1 / (1 - s.p)), out=s.out),),
+    "embedding_forward": lambda s: (torch.index_select(s.table, 0, s.index, out=s.out),),
+    "embedding_dw": lambda s: (aten.embedding_dense_backward(s.dy, s.index, int(s.rows), -1, False),),
+    "multiply": lambda s: (torch.mul(s.a, s.b, out=s.out),),
+    "concat": lambda s: (torch.cat([s.a, s.b], dim=-1, out=s.out),),
+    "slice": lambda s: (s.x[:, int(s.start) : s.x.shape[-1] - int(s.after)].contiguous(),),
+    "slice_backward": lambda s: (F.pad(s.dy, (int(s.start), int(s.after))),),
     "softmax_cross_entropy": _softmax,
     "mean_squared_error": lambda s: (
         F.mse_loss(s.y_pred, s.y_true),

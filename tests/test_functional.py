@@ -44,7 +44,8 @@ ONE_OUTPUT = [
     "leaky_relu_forward", "leaky_relu_backward", "elu_forward", "elu_backward", "sigmoid_forward",
     "sigmoid_backward", "tanh_forward", "tanh_backward",
     "exp_forward", "exp_backward", "batch_norm_predict", "dropout_backward",
-    "gather_rows", "gather_labels",
+    "gather_rows", "gather_labels", "multiply", "concat", "slice", "slice_backward", "embedding_forward",
+    "embedding_dw", "dropout_channels_backward",
 ]  # fmt: skip
 
 

@@ -30,6 +30,15 @@ EXTRA = {
     "softmax_cross_entropy": [{"n": 5003, "c": 10}, {"n": 1001, "c": 77}],
     "gather_rows": [{"m": 300, "n": 517, "f": 1031}],
     "gather_labels": [{"m": 1000, "n": 100003}],
+    "group_norm_forward": [{"n": 9, "s": 131, "g": 10, "k": 23}],
+    "group_norm_backward": [{"n": 9, "s": 131, "g": 10, "k": 23}],
+    "dropout_channels_forward": [{"n": 80, "s": 31, "c": 130}, {"n": 3, "s": 5003, "c": 7}],
+    "dropout_channels_backward": [{"n": 80, "s": 31, "c": 130}, {"n": 3, "s": 5003, "c": 7}],
+    "embedding_forward": [{"v": 50, "n": 5003, "d": 33}],
+    "embedding_dw": [{"v": 517, "n": 3001, "d": 33}],
+    "concat": [{"n": 1003, "p": 30, "q": 77}],
+    "slice": [{"n": 1003, "start": 30, "kept": 77, "end": 5}],
+    "slice_backward": [{"n": 1003, "start": 30, "kept": 77, "end": 5}],
 }
 ELEMENTWISE = [{"size": 300007}]
 NORM = [{"n": 1031, "c": 130}, {"n": 5003, "c": 33}]

@@ -1,7 +1,7 @@
 // Gathering a batch from a data set that stays where it is.
 //
 //   gather_rows    x[i, :] = (data[index[i], :] - shift) * scale
-//   gather_labels  labels[i] = data[index[i]]
+//   gather_labels  labels[i, ...] = data[index[i], ...]
 //
 // data is float32, float64 or uint8 and is converted to x's type first. shift and scale may each be
 // left out (null data): without both this is a convert and copy. An index outside [0, m) reads
@@ -130,17 +130,27 @@ PFN_KERNEL(gather_rows, gather_rows_prepare, gather_rows_run);
 
 template <class T>
 static void gather_labels_prepare(OpCall& call) {
-  one_phase(call, call.out[0].size(), 1.0, 4096);
+  const std::int64_t items = call.out[0].size(), rows = call.in[1].size(), each = rows > 0 ? items / rows : 0;
+  one_phase(call, rows, 1.0 + 0.2 * static_cast<double>(each), each >= 4096 ? 1 : 4096 / (each > 0 ? each : 1));
 }
 template <class T>
 static void gather_labels_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
   const std::int64_t* data = call.in[0].as<const std::int64_t>();
   const std::int64_t* index = call.in[1].as<const std::int64_t>();
   std::int64_t* labels = call.out[0].as<std::int64_t>();
-  const std::int64_t rows = call.in[0].size();
+  const std::int64_t rows = call.in[0].shape[0];
+  if (call.in[0].ndim == 1) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t k = index[i];
+      labels[i] = k >= 0 && k < rows ? data[k] : -1;
+    }
+    return;
+  }
+  const std::int64_t each = call.out[0].size() / call.in[1].size();
   for (std::int64_t i = begin; i < end; ++i) {
     const std::int64_t k = index[i];
-    labels[i] = k >= 0 && k < rows ? data[k] : -1;
+    const bool known = k >= 0 && k < rows;
+    for (std::int64_t j = 0; j < each; ++j) labels[i * each + j] = known ? data[k * each + j] : -1;
   }
 }
 PFN_KERNEL(gather_labels, gather_labels_prepare, gather_labels_run);

@@ -19,12 +19,6 @@
 
 namespace pfn::PFN_ISA {
 
-// The first row where it is finite, else 0: inf - inf would hide that the mean is inf.
-template <class T>
-static inline Vec<T> finite_or_zero(Vec<T> x) {
-  return x - x == T(0) ? x : splat(T(0));
-}
-
 // What forward does with the statistics of a strip: stores them, and makes y = (x - shift) * a + b.
 template <class T, int NV, bool kTail>
 static inline void finish_statistics(const OpCall& call, std::int64_t j, std::int64_t tail, const Vec<T>* shift,

@@ -1,4 +1,4 @@
-// Loops of column reductions and column-wise maps over a row-major array, for norm.cpp.
+// Loops of column reductions and column-wise maps over a row-major array, for norm.cpp and group_norm.cpp.
 //
 // Small arrays go column strip by column strip, all passes over a strip in cache. Beyond
 // kStripBytes the strips would wander over pages: there row blocks make partial sums, which are
@@ -119,6 +119,12 @@ static inline void batch_norm_phases(OpCall& call, const View& x, double ns_each
   call.phase[1] = Phase{cols, kStrip<T>, static_cast<double>(2 * blocks * cols)};
   call.phase[2] = Phase{rows, per_block, 0.6 * cost};
   call.scratch_bytes = (2 * blocks + 3) * cols * static_cast<std::int64_t>(sizeof(T));
+}
+
+// The first row where it is finite, else 0: inf - inf would hide that the mean is inf.
+template <class T>
+static inline Vec<T> finite_or_zero(Vec<T> x) {
+  return x - x == T(0) ? x : splat(T(0));
 }
 
 // Mean of x - shift (delta) and sum of squared differences from it (square) over `rows` rows.

@@ -5,15 +5,6 @@
 
 namespace pfn::PFN_ISA {
 
-template <int... K>
-struct LaneList {};
-template <int N, int... K>
-struct LanesUpTo : LanesUpTo<N - 1, N - 1, K...> {};
-template <int... K>
-struct LanesUpTo<0, K...> {
-  using type = LaneList<K...>;
-};
-
 template <class T, int kHalf, int... K>
 static inline void swap_blocks(Vec<T>& a, Vec<T>& b, LaneList<K...>) {
   constexpr int L = static_cast<int>(kLanes<T>);

@@ -54,22 +54,38 @@ static inline void store(T* p, Vec<T> v) {
 
 namespace pfn::PFN_ISA {
 
-// Sum and maximum over the lanes in one fixed order: halves are folded onto each other. reduce_max drops NaN.
-template <class T>
-static inline T reduce_add(Vec<T> v) {
-  T lane[kLanes<T>];
-  store<T>(lane, v);
-  for (std::int64_t half = kLanes<T> / 2; half > 0; half /= 2)
-    for (std::int64_t i = 0; i < half; ++i) lane[i] += lane[i + half];
-  return lane[0];
+// Lists of lanes 0, 1, 2 ... for shuffles.
+template <int... K>
+struct LaneList {};
+template <int N, int... K>
+struct LanesUpTo : LanesUpTo<N - 1, N - 1, K...> {};
+template <int... K>
+struct LanesUpTo<0, K...> {
+  using type = LaneList<K...>;
+};
+
+// Lane i of the result is lane (i + kBy) % lanes.
+template <class T, int kBy, int... K>
+static inline Vec<T> rotated(Vec<T> v, LaneList<K...>) {
+  return __builtin_shufflevector(v, v, ((K + kBy) % static_cast<int>(kLanes<T>))...);
 }
-template <class T>
+
+// Sum and maximum over the lanes in one fixed order: halves are folded onto each other. reduce_max drops NaN.
+template <class T, int kHalf = static_cast<int>(kLanes<T>) / 2>
+static inline T reduce_add(Vec<T> v) {
+  if constexpr (kHalf == 0)
+    return v[0];
+  else
+    return reduce_add<T, kHalf / 2>(v + rotated<T, kHalf>(v, typename LanesUpTo<static_cast<int>(kLanes<T>)>::type{}));
+}
+template <class T, int kHalf = static_cast<int>(kLanes<T>) / 2>
 static inline T reduce_max(Vec<T> v) {
-  T lane[kLanes<T>];
-  store<T>(lane, v);
-  for (std::int64_t half = kLanes<T> / 2; half > 0; half /= 2)
-    for (std::int64_t i = 0; i < half; ++i) lane[i] = lane[i + half] > lane[i] ? lane[i + half] : lane[i];
-  return lane[0];
+  if constexpr (kHalf == 0) {
+    return v[0];
+  } else {
+    const Vec<T> other = rotated<T, kHalf>(v, typename LanesUpTo<static_cast<int>(kLanes<T>)>::type{});
+    return reduce_max<T, kHalf / 2>(other > v ? other : v);
+  }
 }
 
 }  // namespace pfn::PFN_ISA

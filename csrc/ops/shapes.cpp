@@ -231,6 +231,8 @@ void check_values(const OpSchema& schema, const OpCall& call) {
     for (std::size_t j = 0; j < schema.inputs.size(); ++j)
       for (std::size_t d = 0; d < schema.inputs[j].dims.size(); ++d)
         if (schema.inputs[j].dims[d] == arg.below) limit = call.in[j].shape[d];
+    for (std::size_t a = 0; a < schema.attrs.size(); ++a)
+      if (schema.attrs[a].first == arg.below) limit = static_cast<std::int64_t>(call.attr[a]);
     const std::int64_t* values = call.in[i].as<const std::int64_t>();
     const std::int64_t count = call.in[i].size();
     std::int64_t low = 0;

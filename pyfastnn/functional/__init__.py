@@ -21,11 +21,18 @@ from pyfastnn.functional.activation import (
     tanh,
     tanh_backward,
 )
-from pyfastnn.functional.dropout import dropout, dropout_backward
+from pyfastnn.functional.dropout import (
+    dropout,
+    dropout_backward,
+    dropout_channels,
+    dropout_channels_backward,
+)
+from pyfastnn.functional.embedding import embedding, embedding_dw
 from pyfastnn.functional.gather import gather_labels, gather_rows
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
 from pyfastnn.functional.linear_bf16 import linear_dw_bf16, linear_dx_bf16, linear_forward_bf16
 from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
+from pyfastnn.functional.merge import concat, multiply, slice, slice_backward
 from pyfastnn.functional.norm import batch_norm, batch_norm_backward, batch_norm_predict
 from pyfastnn.functional.optimizer import (
     adam_step,
@@ -33,6 +40,12 @@ from pyfastnn.functional.optimizer import (
     momentum_step,
     nesterov_step,
     sgd_step,
+)
+from pyfastnn.functional.sample_norm import (
+    group_norm,
+    group_norm_backward,
+    layer_norm,
+    layer_norm_backward,
 )
 
 __all__ = [
@@ -42,15 +55,24 @@ __all__ = [
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_predict",
+    "concat",
     "dropout",
     "dropout_backward",
+    "dropout_channels",
+    "dropout_channels_backward",
     "elu",
     "elu_backward",
+    "embedding",
+    "embedding_dw",
     "exp",
     "exp_backward",
     "gather_labels",
     "gather_rows",
+    "group_norm",
+    "group_norm_backward",
     "l2_penalty",
+    "layer_norm",
+    "layer_norm_backward",
     "leaky_relu",
     "leaky_relu_backward",
     "linear",
@@ -63,12 +85,15 @@ __all__ = [
     "linear_forward_bf16",
     "mean_squared_error",
     "momentum_step",
+    "multiply",
     "nesterov_step",
     "relu",
     "relu_backward",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",
+    "slice",
+    "slice_backward",
     "softmax_cross_entropy",
     "tanh",
     "tanh_backward",

@@ -71,20 +71,20 @@ def gather_rows(
 def gather_labels(
     data: NDArray[np.int64], index: NDArray[np.int64], *, out: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Return ``data[index]``: the labels of a minibatch.
+    """Return ``data[index]``: the labels of a minibatch, or its rows of whole numbers.
 
     Parameters
     ----------
-    data : ndarray of int64, shape (m,)
-        Labels of all samples, C-contiguous.
+    data : ndarray of int64, shape (m, ...)
+        Labels or rows of all samples; up to four dimensions, C-contiguous.
     index : ndarray of int64, shape (n,)
         Samples to take, each from 0 to ``m - 1``.
-    out : ndarray of int64, shape (n,), optional
+    out : ndarray of int64, shape (n, ...), optional
         Overwritten; must not overlap the inputs.
 
     Returns
     -------
-    ndarray of int64, shape (n,)
+    ndarray of int64, shape (n, ...)
         ``out`` if given, else a new array.
 
     Raises
@@ -101,5 +101,7 @@ def gather_labels(
     >>> from pyfastnn import functional as F
     >>> F.gather_labels(np.array([7, 8, 9]), np.array([2, 0]))
     array([9, 7])
+    >>> F.gather_labels(np.array([[1, 2], [3, 4]]), np.array([1]))
+    array([[3, 4]])
     """
     return _call("gather_labels", (data, index), None if out is None else (out,))[0]

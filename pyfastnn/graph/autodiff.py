@@ -14,6 +14,26 @@ from pyfastnn.graph.graph import Builder, Function
 from pyfastnn.graph.schema import Dim
 
 
+class _Emitter:
+    """Appends the nodes of a gradient rule under one name."""
+
+    def __init__(self, builder: Builder, name: str) -> None:
+        self._builder = builder
+        self._name = name
+
+    def __call__(
+        self,
+        op: str,
+        inputs: Sequence[str | None],
+        attrs: Mapping[str, float] | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> tuple[str, ...]:
+        return self._builder.emit(op, inputs, attrs, outputs, name=self._name)
+
+    def shape(self, value: str) -> tuple[Dim, ...]:
+        return self._builder.graph.values[value].shape
+
+
 def gradient_name(value: str) -> str:
     """Return the name of the gradient of the loss with respect to ``value``."""
     return f"d({value})"
@@ -86,15 +106,7 @@ def backward(builder: Builder, loss: str | Mapping[str, str], wanted: Sequence[s
         if node.op not in RULES:
             raise ValueError(f"{node.op} has no gradient rule in pyfastnn.graph.gradients")
 
-        def emit(
-            op: str,
-            inputs: Sequence[str | None],
-            attrs: Mapping[str, float] | None = None,
-            outputs: Sequence[str] | None = None,
-            _node_name: str = node.name,
-        ) -> tuple[str, ...]:
-            return builder.emit(op, inputs, attrs, outputs, name=f"d({_node_name})")
-
+        emit = _Emitter(builder, f"d({node.name})")
         for value, gradient in RULES[node.op](node, known, emit, reaches.__contains__).items():
             collect(value, gradient)
     for value in wanted:

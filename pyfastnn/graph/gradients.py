@@ -6,7 +6,8 @@ A rule is ``rule(node, dy, emit, needs)``:
 * ``dy``: value name of an output -> value name of its gradient; outputs no gradient flows into are
 absent, and the loss itself
   maps to None (its gradient is 1);
-* ``emit(op, inputs, attrs, outputs)``: appends a node and returns the value names of its outputs;
+* ``emit(op, inputs, attrs, outputs)``: appends a node and returns the value names of its outputs; ``emit.shape(value)`` tells the
+  shape of a value;
 * ``needs(value)``: whether the gradient of that value is wanted (that of the data is not).
 
 It returns value name of an input -> value name of its gradient. Where a node reads one value twice,
@@ -20,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from pyfastnn.graph.graph import Node
+from pyfastnn.graph.schema import Dim
 
 __all__ = ["RULES", "Emit", "Needs", "Rule"]
 
@@ -35,6 +37,9 @@ class Emit(Protocol):
         outputs: Sequence[str] | None = None,
     ) -> tuple[str, ...]:
         """Return the value names of the new node's outputs."""
+
+    def shape(self, value: str) -> tuple[Dim, ...]:
+        """Return the shape of a value."""
 
 
 Needs = Callable[[str], bool]
@@ -82,6 +87,45 @@ def _add(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> 
     return _collect(emit, [(value, upstream) for value in node.inputs if value is not None and needs(value)])
 
 
+def _multiply(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    a, b = node.inputs
+    assert a is not None and b is not None
+    upstream = _of_output(node, dy)
+    return _collect(emit, [(x, emit("multiply", (upstream, other))[0]) for x, other in ((a, b), (b, a)) if needs(x)])
+
+
+def _concat(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    a, b = node.inputs
+    assert a is not None and b is not None
+    upstream = _of_output(node, dy)
+    widths = _columns(emit, a), _columns(emit, b)
+    places = (a, {"start": 0, "after": widths[1]}), (b, {"start": widths[0], "after": 0})
+    return _collect(emit, [(x, emit("slice", (upstream,), attrs)[0]) for x, attrs in places if needs(x)])
+
+
+def _slice(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    (x,) = node.inputs
+    assert x is not None
+    return {x: emit("slice_backward", (_of_output(node, dy),), node.attrs)[0]} if needs(x) else {}
+
+
+def _columns(emit: Emit, value: str) -> int:
+    """Return the last dimension of a value."""
+    columns = emit.shape(value)[-1]
+    assert isinstance(columns, int)
+    return columns
+
+
+def _embedding(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    table, index = node.inputs
+    assert table is not None
+    if not needs(table):
+        return {}
+    rows = emit.shape(table)[0]
+    assert isinstance(rows, int)
+    return {table: emit("embedding_dw", (_of_output(node, dy), index), {"rows": rows})[0]}
+
+
 def _elementwise(op: str, keeps: str) -> Rule:
     """Return the rule of an activation whose backward reads its input "x" or output "y"."""
 
@@ -96,23 +140,34 @@ def _elementwise(op: str, keeps: str) -> Rule:
     return rule
 
 
-def _batch_norm(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
-    x, gamma, beta = node.inputs[:3]
-    assert x is not None and gamma is not None and beta is not None
-    mean, rstd = node.outputs[1:3]
-    if not any(needs(value) for value in (x, gamma, beta)):
-        return {}
-    gradients = emit("batch_norm_backward", (_of_output(node, dy), x, gamma, mean, rstd))
-    return _collect(emit, [pair for pair in zip((x, gamma, beta), gradients, strict=True) if needs(pair[0])])
+def _norm(op: str) -> Rule:
+    """Return the rule of a normalization with outputs y, mean and rstd."""
+
+    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+        x, gamma, beta = node.inputs[:3]
+        assert x is not None and gamma is not None and beta is not None
+        mean, rstd = node.outputs[1:3]
+        if not any(needs(value) for value in (x, gamma, beta)):
+            return {}
+        attrs = {"groups": node.attrs["groups"]} if "groups" in node.attrs else {}
+        gradients = emit(op, (_of_output(node, dy), x, gamma, mean, rstd), attrs)
+        return _collect(emit, [pair for pair in zip((x, gamma, beta), gradients, strict=True) if needs(pair[0])])
+
+    return rule
 
 
-def _dropout(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
-    (x,) = node.inputs
-    assert x is not None
-    if not needs(x):
-        return {}
-    attrs = {"p": node.attrs["p"]} if "p" in node.attrs else {}
-    return {x: emit("dropout_backward", (_of_output(node, dy), node.outputs[1]), attrs)[0]}
+def _dropout(op: str) -> Rule:
+    """Return the rule of a dropout with outputs y and mask."""
+
+    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+        (x,) = node.inputs
+        assert x is not None
+        if not needs(x):
+            return {}
+        attrs = {"p": node.attrs["p"]} if "p" in node.attrs else {}
+        return {x: emit(op, (_of_output(node, dy), node.outputs[1]), attrs)[0]}
+
+    return rule
 
 
 def _loss(gradient_output: int) -> Rule:
@@ -140,8 +195,15 @@ RULES: dict[str, Rule] = {
     "sigmoid_forward": _elementwise("sigmoid_backward", "y"),
     "tanh_forward": _elementwise("tanh_backward", "y"),
     "exp_forward": _elementwise("exp_backward", "y"),
-    "batch_norm_forward": _batch_norm,
-    "dropout_forward": _dropout,
+    "batch_norm_forward": _norm("batch_norm_backward"),
+    "layer_norm_forward": _norm("layer_norm_backward"),
+    "group_norm_forward": _norm("group_norm_backward"),
+    "dropout_forward": _dropout("dropout_backward"),
+    "dropout_channels_forward": _dropout("dropout_channels_backward"),
+    "multiply": _multiply,
+    "concat": _concat,
+    "slice": _slice,
+    "embedding_forward": _embedding,
     "softmax_cross_entropy": _loss(2),
     "mean_squared_error": _loss(1),
 }

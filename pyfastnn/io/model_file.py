@@ -27,7 +27,23 @@ FORMAT_VERSION = 1
 
 LAYERS: dict[str, type[Layer]] = {
     c.kind: c
-    for c in (nn.BatchNorm, nn.Dropout, nn.ELU, nn.Flatten, nn.LeakyReLU, nn.Linear, nn.ReLU, nn.Sigmoid, nn.Tanh)
+    for c in (
+        nn.Add,
+        nn.BatchNorm,
+        nn.Concat,
+        nn.Dropout,
+        nn.Dropout2d,
+        nn.ELU,
+        nn.Embedding,
+        nn.Flatten,
+        nn.GroupNorm,
+        nn.LayerNorm,
+        nn.LeakyReLU,
+        nn.Linear,
+        nn.ReLU,
+        nn.Sigmoid,
+        nn.Tanh,
+    )
 }
 """The layers a file may name."""
 

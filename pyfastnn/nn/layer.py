@@ -147,6 +147,24 @@ def one_size(layer: str, example: str, args: tuple[object, ...]) -> int:
     return int(size)
 
 
+def whole(owner: str, name: str, value: object) -> int:
+    """Return ``value`` as an int of 1 or more.
+
+    Raises
+    ------
+    TypeError
+        If it is no whole number.
+    ValueError
+        If it is under 1.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{owner}: {name!r} is {value!r}, expected a whole number")
+    found = int(value.__index__())
+    if found < 1:
+        raise ValueError(f"{owner}: {name!r} is {found}, expected 1 or more")
+    return found
+
+
 def number(owner: str, name: str, value: object, low: float, high: float, *, open_low: bool = False) -> float:
     """Return ``value`` as a float in [low, high), or in (low, high) with ``open_low``.
 

@@ -4,7 +4,19 @@ Imports NumPy and `pyfastnn.graph` only, so that it shares no mistake with the k
 or the layers.
 """
 
-from pyfastnn.reference import activation, dropout, gather, linear, linear_bf16, loss, norm, optimizer
+from pyfastnn.reference import (
+    activation,
+    dropout,
+    embedding,
+    gather,
+    linear,
+    linear_bf16,
+    loss,
+    merge,
+    norm,
+    optimizer,
+    sample_norm,
+)
 from pyfastnn.reference.interpreter import interpret
 from pyfastnn.reference.spec import HYPER_FIELDS, Cost, ErrorCase, OpSpec, Rounding, Sample, specs
 
@@ -17,12 +29,15 @@ __all__ = [
     "Sample",
     "activation",
     "dropout",
+    "embedding",
     "gather",
     "interpret",
     "linear",
     "linear_bf16",
     "loss",
+    "merge",
     "norm",
     "optimizer",
+    "sample_norm",
     "specs",
 ]

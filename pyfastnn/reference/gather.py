@@ -1,4 +1,4 @@
-"""Reference of the minibatch gather: rows of a data set, standardized on the way, and labels."""
+"""Reference of the minibatch gather: rows of a data set, standardized on the way, and labels or rows of whole numbers."""
 
 from __future__ import annotations
 
@@ -140,7 +140,11 @@ def _label_special(rng: Rng, dtype: DTypeLike) -> list[Sample]:
         Sample(
             "limits",
             {"data": np.array([limits.min, 0, limits.max]), "index": np.array([2, 0, 1, 2])},
-        )
+        ),
+        Sample("rows", {"data": rng.integers(0, 99, (11, 7)), "index": rng.integers(0, 11, 9)}),
+        Sample("no_rows", {"data": rng.integers(0, 99, (3, 4)), "index": rng.integers(0, 3, 0)}),
+        Sample("no_columns", {"data": rng.integers(0, 99, (3, 0)), "index": rng.integers(0, 3, 5)}),
+        Sample("three_dimensions", {"data": rng.integers(0, 99, (13, 3, 2)), "index": rng.integers(0, 13, 17)}),
     ]
 
 

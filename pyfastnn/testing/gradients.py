@@ -16,16 +16,18 @@ from pyfastnn.testing.compare import Array
 LOSSES = ("softmax_cross_entropy", "mean_squared_error")
 """Ops whose gradient is one of their outputs."""
 
+_LEAST = {("batch_norm_forward", "n"): 3, ("layer_norm_forward", "c"): 3, ("group_norm_forward", "k"): 3}
+"""Sizes of what is normalized: statistics of one or two numbers have no derivative to speak of."""
+
 _KINKED = ("relu_forward", "leaky_relu_forward", "elu_forward")
 _STEP = 1e-5
 
 
 def _random_sizes(op: str, rng: np.random.Generator) -> dict[str, int]:
-    """Return small sizes; batch norm has rows enough for statistics that are no accident."""
+    """Return small sizes; normalizations have numbers enough for statistics that are no accident."""
     sizes = {}
     for name in specs()[op].shapes[0]:
-        low = 3 if (op, name) == ("batch_norm_forward", "n") else 1
-        sizes[name] = int(rng.integers(low, 7))
+        sizes[name] = int(rng.integers(_LEAST.get((op, name), 1), 7))
     return sizes
 
 
@@ -39,6 +41,27 @@ def random_case(op: str, trial: int) -> Sample:
         away = x + np.where(x > 0, 0.1, -0.1)
         sample = replace(sample, inputs={**sample.inputs, "x": away})
     return sample
+
+
+class _Emitter:
+    """Appends the nodes of a gradient rule to a graph of which only the inputs have values."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+
+    def __call__(
+        self,
+        op: str,
+        inputs: Sequence[str | None],
+        attrs: Mapping[str, float] | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> tuple[str, ...]:
+        new = tuple(f"{op}.{o['name']}{len(self._graph.nodes)}" for o in op_table()[op]["outputs"])
+        self._graph.nodes.append(Node(op, tuple(inputs), new, {**op_table()[op]["attrs"], **(attrs or {})}))
+        return new
+
+    def shape(self, value: str) -> tuple[int | str, ...]:
+        return self._graph.values[value].shape
 
 
 def differentiate(op: str, sample: Sample, upstream: Array | None) -> dict[str, Array]:
@@ -61,18 +84,8 @@ def differentiate(op: str, sample: Sample, upstream: Array | None) -> dict[str, 
         values["upstream"] = upstream
         dy = {outputs[0]: "upstream"}
 
-    def emit(
-        op: str,
-        inputs: Sequence[str | None],
-        attrs: Mapping[str, float] | None = None,
-        outputs: Sequence[str] | None = None,
-    ) -> tuple[str, ...]:
-        new = tuple(f"{op}.{o['name']}{len(graph.nodes)}" for o in op_table()[op]["outputs"])
-        graph.nodes.append(Node(op, tuple(inputs), new, {**op_table()[op]["attrs"], **(attrs or {})}))
-        return new
-
     wanted = set(specs()[op].backward)
-    gradients = RULES[op](node, dy, emit, wanted.__contains__)
+    gradients = RULES[op](node, dy, _Emitter(graph), wanted.__contains__)
     assert set(gradients) == wanted
     hyper = np.array([[sample.hyper.get(field, 0.0) for field in HYPER_FIELDS]])
     computed = interpret(graph, values, hyper)
