@@ -21,6 +21,8 @@ from pyfastnn.functional.activation import (
     tanh,
     tanh_backward,
 )
+from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rmsprop_step
+from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
 from pyfastnn.functional.dropout import dropout, dropout_backward
 from pyfastnn.functional.gather import gather_labels, gather_rows
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
@@ -34,22 +36,29 @@ from pyfastnn.functional.optimizer import (
     nesterov_step,
     sgd_step,
 )
+from pyfastnn.functional.weights import ema_step, l1_gradient, l1_penalty, max_norm
 
 __all__ = [
+    "adagrad_step",
     "adam_step",
     "adamw_step",
     "add",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_predict",
+    "clip_by_norm",
+    "clip_by_value",
     "dropout",
     "dropout_backward",
     "elu",
     "elu_backward",
+    "ema_step",
     "exp",
     "exp_backward",
     "gather_labels",
     "gather_rows",
+    "l1_gradient",
+    "l1_penalty",
     "l2_penalty",
     "leaky_relu",
     "leaky_relu_backward",
@@ -61,15 +70,19 @@ __all__ = [
     "linear_dx",
     "linear_dx_bf16",
     "linear_forward_bf16",
+    "max_norm",
     "mean_squared_error",
     "momentum_step",
     "nesterov_step",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_step",
+    "rmsprop_step",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",
     "softmax_cross_entropy",
+    "sum_of_squares",
     "tanh",
     "tanh_backward",
 ]

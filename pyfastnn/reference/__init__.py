@@ -4,7 +4,7 @@ Imports NumPy and `pyfastnn.graph` only, so that it shares no mistake with the k
 or the layers.
 """
 
-from pyfastnn.reference import activation, dropout, gather, linear, linear_bf16, loss, norm, optimizer
+from pyfastnn.reference import activation, clip, dropout, gather, linear, linear_bf16, loss, norm, optimizer, weights
 from pyfastnn.reference.interpreter import interpret
 from pyfastnn.reference.spec import HYPER_FIELDS, Cost, ErrorCase, OpSpec, Rounding, Sample, specs
 
@@ -16,6 +16,7 @@ __all__ = [
     "Rounding",
     "Sample",
     "activation",
+    "clip",
     "dropout",
     "gather",
     "interpret",
@@ -25,4 +26,5 @@ __all__ = [
     "norm",
     "optimizer",
     "specs",
+    "weights",
 ]
