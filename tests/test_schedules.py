@@ -39,8 +39,12 @@ def rates(schedule: optim.Schedule, times: object, default: float = 0.25, reduct
 def test_closed_forms():
     times = np.array([0.0, 0.5, 1, 1.75, 2, 4, 6, 11])
     np.testing.assert_allclose(rates(optim.Constant(0.3), times), 0.3, rtol=0)
-    np.testing.assert_allclose(rates(optim.Step(1.0, epochs=2, factor=0.5), times), [1, 1, 1, 1, 0.5, 0.25, 0.125, 0.5**5])
-    np.testing.assert_allclose(rates(optim.Step(1.0, epochs=[1, 4], factor=0.5), times), [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25])
+    np.testing.assert_allclose(
+        rates(optim.Step(1.0, epochs=2, factor=0.5), times), [1, 1, 1, 1, 0.5, 0.25, 0.125, 0.5**5]
+    )
+    np.testing.assert_allclose(
+        rates(optim.Step(1.0, epochs=[1, 4], factor=0.5), times), [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
+    )
     np.testing.assert_allclose(rates(optim.Exponential(2.0, epochs=2, factor=0.25), times), 2 * 0.5**times, rtol=1e-14)
     np.testing.assert_allclose(rates(optim.InverseTime(3.0, epochs=2), times), 3 / (1 + times / 2), rtol=1e-15)
     np.testing.assert_allclose(rates(optim.LinearWarmup(2.0, epochs=4), times), np.minimum(times / 2, 2), rtol=1e-15)
@@ -55,7 +59,9 @@ def test_cosine_ends_at_its_least_rate_and_restarts_warm():
 
 def test_one_cycle_goes_up_and_down():
     schedule = optim.OneCycle(1.0, epochs=10, warmup=0.25, div_factor=10, final_div_factor=100)
-    np.testing.assert_allclose(rates(schedule, [0, 1.25, 2.5, 6.25, 10, 99]), [0.1, 0.55, 1, 0.5005, 1e-3, 1e-3], atol=1e-12)
+    np.testing.assert_allclose(
+        rates(schedule, [0, 1.25, 2.5, 6.25, 10, 99]), [0.1, 0.55, 1, 0.5005, 1e-3, 1e-3], atol=1e-12
+    )
 
 
 def test_a_warmup_rises_to_the_first_rate_of_what_follows():
@@ -144,7 +150,9 @@ def test_settings_survive_json(name):
 
 
 def test_examples_hold_every_schedule():
-    kinds = {k for s in EXAMPLES.values() for k in ([p.kind for p in s.parts] if isinstance(s, optim.Chain) else [s.kind])}
+    kinds = {
+        k for s in EXAMPLES.values() for k in ([p.kind for p in s.parts] if isinstance(s, optim.Chain) else [s.kind])
+    }
     assert kinds == set(SCHEDULES)
 
 
@@ -164,7 +172,9 @@ def blobs(rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 
 def trainer(learning_rate: object, **settings: object) -> fnn.Trainer:
-    return fnn.Trainer(nn.Sequential(nn.Linear(5), nn.ReLU(), nn.Linear(3)), optimizer=optim.SGD(learning_rate, **settings))
+    return fnn.Trainer(
+        nn.Sequential(nn.Linear(5), nn.ReLU(), nn.Linear(3)), optimizer=optim.SGD(learning_rate, **settings)
+    )
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -236,7 +246,11 @@ def test_single_steps_follow_schedules_in_steps():
         (lambda: optim.Chain([]), ValueError, "no schedules"),
         (lambda: optim.ReduceOnPlateau(monitor="val_los"), ValueError, r"did you mean 'val_loss'\?"),
         (lambda: optim.ReduceOnPlateau(patience=-1), ValueError, "'patience' is -1"),
-        (lambda: optim.SGD("cosin"), ValueError, r"SGD: 'learning_rate': unknown schedule 'cosin', did you mean 'cosine'\?"),
+        (
+            lambda: optim.SGD("cosin"),
+            ValueError,
+            r"SGD: 'learning_rate': unknown schedule 'cosin', did you mean 'cosine'\?",
+        ),
         (lambda: from_config({"kind": "cosine", "rat": 1}), ValueError, "unknown setting of cosine 'rat'"),
         (lambda: from_config({"kind": "sine"}), ValueError, "unknown schedule 'sine'"),
     ],

@@ -30,7 +30,7 @@ def hoist_updates(graph: Graph) -> Graph:
     """
 
     def memory(names: Iterable[str | None]) -> set[str]:
-        """Views are the values whose memory they read."""
+        """Return the values whose memory is touched: that of a view is the value it reads."""
         return {graph.values[name].view_of or name for name in names if name is not None}
 
     nodes: list[_Placed] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ class Step(Schedule):
         if not isinstance(given, (list, tuple, np.ndarray)):
             return super()._duration(given)
         times = [float(super(Step, self)._duration(t)) for t in given]
-        if not times or any(b <= a for a, b in zip(times, times[1:], strict=False)):
+        if not times or any(b <= a for a, b in pairwise(times)):
             raise ValueError(f"Step: {self.unit!r} is {given!r}, expected rising numbers")
         return times
 
@@ -317,7 +318,7 @@ class Chain(Schedule):
         units = list(dict.fromkeys(p.unit for p in self.parts if p.unit))
         if len(units) > 1:
             raise ValueError("Chain: some schedules count in epochs and others in steps, expected one unit")
-        for part, behind in zip(self.parts, self.parts[1:], strict=False):
+        for part, behind in pairwise(self.parts):
             if part.length == _INF:
                 raise ValueError(f"Chain: {part!r} never ends, so {behind!r} would not begin")
             if isinstance(part, LinearWarmup) and part.rate is not None:

@@ -144,7 +144,9 @@ def _ema_special(rng: Rng, dtype: DTypeLike) -> list[Sample]:
     values = awkward(dtype)
     same = normal(rng, dtype, 33)
     return [
-        Sample("two_dimensions", {"ema": normal(rng, dtype, 9, 7), "p": normal(rng, dtype, 9, 7)}, {}, {"ema_decay": 0.5}),
+        Sample(
+            "two_dimensions", {"ema": normal(rng, dtype, 9, 7), "p": normal(rng, dtype, 9, 7)}, {}, {"ema_decay": 0.5}
+        ),
         Sample("same", {"ema": same, "p": same.copy()}, {}, {"ema_decay": 0.999}),
         Sample("no_memory", {"ema": normal(rng, dtype, 33), "p": normal(rng, dtype, 33)}, {}, {"ema_decay": 0.0}),
         Sample("awkward_weights", {"ema": normal(rng, dtype, values.size), "p": values}, {}, {"ema_decay": 0.999}),

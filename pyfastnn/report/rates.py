@@ -58,7 +58,9 @@ def plot_schedule(
         if value is not None and name != unit:
             raise ValueError(f"plot_schedule: {name!r} is given, but {schedule!r} counts in {unit}")
     end = epochs if epochs is not None else steps
-    end = number("plot_schedule", unit, _default_end(schedule) if end is None else end, 0.0, float("inf"), open_low=True)
+    end = number(
+        "plot_schedule", unit, _default_end(schedule) if end is None else end, 0.0, float("inf"), open_low=True
+    )
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -83,5 +85,5 @@ def _default_end(schedule: Schedule) -> float:
     """Return how far a schedule is drawn unless told."""
     if np.isfinite(schedule.length):
         return 1.1 * schedule.length
-    duration = schedule.duration
-    return 1.2 * max(duration) if isinstance(duration, list) else 5.0 * duration
+    duration: Any = schedule.duration
+    return float(1.2 * max(duration) if isinstance(duration, list) else 5.0 * duration)

@@ -75,6 +75,7 @@ class HyperRows:
         """
         at = step - self._first
         rate = optimizer.learning_rate
+        made_of: tuple[Any, ...]
         if isinstance(rate, Schedule):
             made_of = (seed, optimizer, optimizer.fields(), groups, rate.config(), epoch, id(history), len(history))
         else:

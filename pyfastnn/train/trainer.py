@@ -49,7 +49,8 @@ class Trainer:
     loss : str or Loss, or dict of them, default "softmax_cross_entropy"
         Or ``"mean_squared_error"``; a dict by output if the model has several.
     optimizer : str or Optimizer, default "adam"
-        Or ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adagrad"``, ``"rmsprop"``, ``"adamw"``, or an object of `pyfastnn.optim` with its numbers.
+        Or ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adagrad"``, ``"rmsprop"``, ``"adamw"``, or an object of `pyfastnn.optim` with its
+        numbers.
     metrics : str or sequence of str, optional
         ``"accuracy"``, counted for classifiers anyway.
     loss_weights : dict of str to float, optional

@@ -108,13 +108,14 @@ def emit_updates(builder: Builder, model: Model, optimizer: Optimizer, gradients
 
     if optimizer.clip_value is not None:
         final = {name: emit("clip_by_value", (g,), f"clipped({name})") for name, g in final.items()}
-    if optimizer.clip_norm is not None and final:
-        total: str | None = None
+    total: str | None = None
+    if optimizer.clip_norm is not None:
         for name, gradient in final.items():
             total = emit("sum_of_squares", (gradient, total), f"squares({name})")
-        final = {name: emit("clip_by_norm", (g, total), f"scaled({name})") for name, g in final.items()}
     for name, gradient in final.items():
         parameter, group = model.declared[name], groups.of[name]
+        if total is not None:
+            gradient = emit("clip_by_norm", (gradient, total), f"scaled({name})")
         if optimizer.l1 > 0 and parameter.decay:
             gradient = emit("l1_gradient", (gradient, name), f"with_l1({name})", group)
         slots = [builder.value(f"{name}.{slot}", parameter.shape, kind="state") for slot in optimizer.slots]
