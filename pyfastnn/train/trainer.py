@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,7 @@ from pyfastnn.train.prepare import complete, evaluation_data, training_data
 from pyfastnn.train.progress import Progress
 from pyfastnn.train.settings import check_precision, checked_loss, checked_loss_weights, is_whole
 from pyfastnn.train.stepper import Stepper
-from pyfastnn.train.updates import Groups, slot_shapes, start_slots
+from pyfastnn.train.updates import Groups, mean_model, slot_shapes, start_slots
 
 if TYPE_CHECKING:
     from pyfastnn.backends.compare import Difference
@@ -426,14 +425,7 @@ class Trainer:
         RuntimeError
             If the optimizer keeps none (``ema=``), or nothing was trained yet.
         """
-        if self.optimizer.ema is None:
-            raise RuntimeError("ema_model: the optimizer keeps no running means; make it with ema=, such as optim.Adam(ema=0.999)")
-        if not self.slots:
-            raise RuntimeError("ema_model: there are no running means yet: call fit or step first")
-        model = copy.deepcopy(self.model)
-        for name in model.trained():
-            model.arrays()[name][...] = self.slots[f"{name}.ema"]
-        return model
+        return mean_model(self.model, self.optimizer, self.slots)
 
     # Looking inside
 
@@ -564,16 +556,9 @@ class Trainer:
 
     def hyper_rows(self, groups: Groups, steps: int, epoch_steps: float = math.inf) -> Array:
         """Return the hyper rows of the next steps; ``epoch_steps`` is how many an epoch has, if they are of one."""
-        return self.hyper.fill(
-            self.optimizer,
-            self.step_count + 1,
-            steps,
-            self.seed,
-            groups,
-            epoch=self.epoch,
-            epoch_steps=epoch_steps,
-            history=self.history.rows,
-        )
+        step = self.step_count + 1
+        at: dict[str, Any] = {"epoch": self.epoch, "epoch_steps": epoch_steps}
+        return self.hyper.fill(self.optimizer, step, steps, self.seed, groups, **at, history=self.history.rows)
 
     def hyper_row(self, groups: Groups) -> Array:
         """Return the hyper rows of the next step, one that belongs to no epoch."""

@@ -6,6 +6,7 @@ All of it stands on the optimizer's settings; what is off adds no node. The node
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -152,3 +153,17 @@ def start_slots(model: Model, optimizer: Optimizer) -> dict[str, Array]:
         for name in model.trained():
             slots[f"{name}.ema"][...] = model.arrays()[name]
     return slots
+
+
+def mean_model(model: Model, optimizer: Optimizer, slots: Mapping[str, Array]) -> Model:
+    """Return a copy of the model with the running means of its weights: see `pyfastnn.Trainer.ema_model`."""
+    if optimizer.ema is None:
+        raise RuntimeError(
+            "ema_model: the optimizer keeps no running means; make it with ema=, such as optim.Adam(ema=0.999)"
+        )
+    if not slots:
+        raise RuntimeError("ema_model: there are no running means yet: call fit or step first")
+    mean = copy.deepcopy(model)
+    for name in model.trained():
+        mean.arrays()[name][...] = slots[f"{name}.ema"]
+    return mean
