@@ -221,6 +221,18 @@ def test_watching_what_is_not_recorded_says_so():
     assert len(run.history) == 0
 
 
+def test_watching_a_column_that_never_comes_says_so():
+    X, _ = blobs()
+    schedule = optim.ReduceOnPlateau(monitor="accuracy")
+    run = fnn.Trainer(nn.Sequential(nn.Linear(1)), "mean_squared_error", optim.SGD(schedule))
+    with pytest.raises(ValueError, match="ReduceOnPlateau watches an unknown column 'accuracy'; known: loss"):
+        run.fit(X, X[:, 0], verbose=0)
+    run = trainer(optim.ReduceOnPlateau(monitor="loss"))
+    run.history.rows.append({"epoch": 1})
+    with pytest.raises(ValueError, match="watches 'loss', which epoch 1 of the history did not record"):
+        run.fit(X, np.arange(60) % 3, verbose=0)
+
+
 def test_single_steps_follow_schedules_in_steps():
     X, y = blobs()
     run, same = trainer(optim.Step(0.5, steps=2, factor=0.5)), trainer(0.5)

@@ -201,6 +201,30 @@ def test_numbers_may_change_without_compiling_again():
     assert trainer._compiled is not compiled
 
 
+def test_any_number_may_change_between_single_steps():
+    """Against a trainer whose optimizer is made anew with the changed number."""
+    for name, value in (
+        ("learning_rate", 0.5),
+        ("beta1", 0.5),
+        ("clip_norm", 0.01),
+        ("ema", 0.1),
+        ("weight_decay", 0.5),
+    ):
+        settings = {**EXTRAS["everything"], "learning_rate": 0.02, "beta1": 0.9, "weight_decay": 0.02}
+        changed, anew = trained(optim.Adam(**settings), 3), trained(optim.Adam(**settings), 3)
+        setattr(changed.optimizer, name, value)
+        anew.optimizer = optim.Adam(**{**settings, name: value})
+        for each in (changed, anew):
+            each.step(X, Y)
+        for key, array in {**anew.model.arrays(), **anew.slots}.items():
+            assert_same_bits({**changed.model.arrays(), **changed.slots}[key], array, f"{name} {key}")
+    trainer = trained(optim.SGD(0.1, rate_factors={"linear_1": 0.5}), 1)
+    trainer.optimizer.rate_factors["linear_1"] = 0.0
+    before = trainer.model.arrays()["linear_1.w"].copy()
+    trainer.step(X, Y)
+    assert_same_bits(trainer.model.arrays()["linear_1.w"], before, "a factor changed in place")
+
+
 # Penalties
 
 

@@ -54,6 +54,9 @@ class Optimizer:
     default_rate: ClassVar[float] = 0.01
     decoupled: ClassVar[bool] = False
     """Whether the weight decay shrinks the weights themselves and is no penalty on the loss."""
+    version: int = 0
+    """Counts the changes of the settings."""
+    _structure: tuple[int, tuple[Any, ...]] = (-1, ())
 
     def __init_subclass__(cls) -> None:
         """Let the constructor of every update rule answer unknown keywords helpfully."""
@@ -96,6 +99,11 @@ class Optimizer:
             for name, factor in (rate_factors or {}).items()
         }
 
+    def __setattr__(self, name: str, value: object) -> None:
+        """Count the changes, so that what was made of the numbers is known to be stale."""
+        object.__setattr__(self, name, value)
+        self.__dict__["version"] = self.version + 1
+
     @property
     def op(self) -> str:
         """Name of the op that updates one parameter."""
@@ -114,8 +122,12 @@ class Optimizer:
     @property
     def structure(self) -> tuple[Any, ...]:
         """What a compiled step depends on; all other numbers may change from run to run."""
-        parts = (self.clip_norm, self.clip_value, self.max_norm, self.ema)
-        return (self.op, self.l1 > 0, *(p is not None for p in parts), *self.rate_factors.items())
+        if self._structure[0] != self.version:
+            parts = (self.clip_norm, self.clip_value, self.max_norm, self.ema)
+            found = (self.op, self.l1 > 0, *(p is not None for p in parts))
+            self.__dict__["_structure"] = (self.version, found)
+        fixed = self._structure[1]
+        return (*fixed, *self.rate_factors.items()) if self.rate_factors else fixed
 
     def rates(self, step: NDArray[np.float64], epoch: NDArray[np.float64], reductions: int) -> NDArray[np.float64]:
         """Return the learning rates of some steps, given the steps and epochs done before each."""

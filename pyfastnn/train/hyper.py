@@ -77,9 +77,9 @@ class HyperRows:
         rate = optimizer.learning_rate
         made_of: tuple[Any, ...]
         if isinstance(rate, Schedule):
-            made_of = (seed, optimizer, optimizer.fields(), groups, rate.config(), epoch, id(history), len(history))
+            made_of = (seed, optimizer, optimizer.version, groups, rate.config(), epoch, id(history), len(history))
         else:
-            made_of = (seed, optimizer, optimizer.fields(), groups, rate)
+            made_of = (seed, optimizer, optimizer.version, groups)
         if self._ahead is None or not 0 <= at < _AHEAD or made_of != self._made_of:
             if self._ahead is None:
                 self._ahead = HyperRows()
@@ -148,7 +148,7 @@ class HyperRows:
         rate = optimizer.learning_rate
         reductions = self._watch.reductions(rate, history) if isinstance(rate, Schedule) else 0
         self.rates = optimizer.rates(number - 1.0, epoch + np.arange(steps) / epoch_steps, reductions)
-        self._array[:, :, HYPER["learning_rate"]] = self.rates[:, None] * np.array(groups.factors)
+        self._array[:, :, HYPER["learning_rate"]] = np.multiply.outer(self.rates, groups.factors)
         return self._array
 
 
