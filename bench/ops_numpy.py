@@ -154,6 +154,32 @@ def _adam(s: Names, decoupled: bool = False) -> Any:
     return s.p, s.m, s.v
 
 
+def _scaled(s: Names, keep: float, share: float, momentum: bool = False) -> Any:
+    """AdaGrad (all squares are kept and added whole) and RMSProp."""
+    g = s.dp + s.weight_decay * s.p
+    s.v *= keep
+    s.v += share * g * g
+    d = g / (np.sqrt(s.v) + s.eps)
+    if momentum:
+        s.velocity *= s.momentum
+        s.velocity += d
+        s.p -= s.learning_rate * s.velocity
+        return s.p, s.v, s.velocity
+    s.p -= s.learning_rate * d
+    return s.p, s.v
+
+
+def _max_norm(s: Names) -> Any:
+    norms = np.sqrt(np.einsum("ij,ij->j", s.w, s.w))
+    s.w *= np.where(norms > s.max_norm, s.max_norm / norms, np.float32(1))
+    return (s.w,)
+
+
+def _ema(s: Names) -> Any:
+    s.ema += (1 - s.ema_decay) * (s.p - s.ema)
+    return (s.ema,)
+
+
 LIBRARY = {
     "linear_forward": _linear,
     "linear_dx": lambda s: (np.matmul(s.dy, s.w.T, out=s.out),),
@@ -197,6 +223,16 @@ LIBRARY = {
     "nesterov_step": _nesterov,
     "adam_step": _adam,
     "adamw_step": lambda s: _adam(s, decoupled=True),
+    "adagrad_step": lambda s: _scaled(s, 1, 1),
+    "rmsprop_step": lambda s: _scaled(s, s.rho, 1 - s.rho),
+    "rmsprop_momentum_step": lambda s: _scaled(s, s.rho, 1 - s.rho, momentum=True),
+    "sum_of_squares": lambda s: (s.before + np.dot(s.x, s.x),),
+    "clip_by_norm": lambda s: (np.multiply(s.dp, min(1.0, s.clip_norm / (s.total.item() ** 0.5 + 1e-6)), out=s.out),),
+    "clip_by_value": lambda s: (np.clip(s.dp, -s.clip_value, s.clip_value, out=s.out),),
+    "l1_penalty": lambda s: (s.l1 * np.abs(s.w).sum(),),
+    "l1_gradient": lambda s: (s.dp + s.l1 * np.sign(s.p),),
+    "max_norm": _max_norm,
+    "ema_step": _ema,
     "gather_rows": lambda s: ((s.data[s.index] - s.shift) * s.scale,),
     "gather_labels": lambda s: (s.data[s.index],),
 }

@@ -105,6 +105,44 @@ def _adam(s: Names, update: Any) -> Any:
     return s.p, s.m, s.v
 
 
+def _adagrad(s: Names) -> Any:
+    torch._fused_adagrad_(
+        [s.p],
+        [s.dp],
+        [s.v],
+        [s.steps],
+        lr=s.learning_rate,
+        lr_decay=0.0,
+        weight_decay=s.weight_decay,
+        eps=s.eps,
+        maximize=False,
+    )
+    return s.p, s.v
+
+
+def _rmsprop(s: Names, velocity: bool) -> Any:
+    """As torch.optim.RMSprop does it: no fused form exists for processors."""
+    g = s.dp.add(s.p, alpha=s.weight_decay)
+    s.v.mul_(s.rho).addcmul_(g, g, value=1 - s.rho)
+    root = s.v.sqrt().add_(s.eps)
+    if not velocity:
+        s.p.addcdiv_(g, root, value=-s.learning_rate)
+        return s.p, s.v
+    s.velocity.mul_(s.momentum).addcdiv_(g, root)
+    s.p.add_(s.velocity, alpha=-s.learning_rate)
+    return s.p, s.v, s.velocity
+
+
+def _clip_by_norm(s: Names) -> Any:
+    scale = (s.clip_norm / (s.total.sqrt() + 1e-6)).clamp(max=1.0).to(s.dp.dtype)
+    return (torch.mul(s.dp, scale, out=s.out),)
+
+
+def _max_norm(s: Names) -> Any:
+    norms = torch.linalg.vector_norm(s.w, dim=0)
+    return (s.w.mul_((s.max_norm / norms).clamp(max=1.0)),)
+
+
 def _gather(s: Names) -> Any:
     torch.index_select(s.data, 0, s.index, out=s.out)
     return (s.out.sub_(s.shift).mul_(s.scale),)
@@ -160,6 +198,16 @@ LIBRARY = {
     "nesterov_step": lambda s: _sgd(s, s.momentum, nesterov=True),
     "adam_step": lambda s: _adam(s, torch._fused_adam_),
     "adamw_step": lambda s: _adam(s, torch._fused_adamw_),
+    "adagrad_step": _adagrad,
+    "rmsprop_step": lambda s: _rmsprop(s, velocity=False),
+    "rmsprop_momentum_step": lambda s: _rmsprop(s, velocity=True),
+    "sum_of_squares": lambda s: (s.before + torch.linalg.vector_norm(s.x).square(),),
+    "clip_by_norm": _clip_by_norm,
+    "clip_by_value": lambda s: (torch.clamp(s.dp, -s.clip_value, s.clip_value, out=s.out),),
+    "l1_penalty": lambda s: (torch.linalg.vector_norm(s.w, ord=1) * s.l1,),
+    "l1_gradient": lambda s: (torch.add(s.dp, torch.sign(s.p), alpha=s.l1, out=s.out),),
+    "max_norm": _max_norm,
+    "ema_step": lambda s: (s.ema.lerp_(s.p, 1 - s.ema_decay),),
     "gather_rows": _gather,
     "gather_labels": lambda s: (torch.index_select(s.data, 0, s.index),),
 }
@@ -191,6 +239,8 @@ class Op(PeerOp):
 
             step = math.log(1 - self.sample.hyper["correction1"]) / math.log(self.sample.hyper["beta1"])
             self.names.steps = torch.tensor(float(round(step)))
+        elif self.case["op"] == "adagrad_step":
+            self.names.steps = torch.tensor(1.0)  # counts for a decay of the rate alone, which is 0
 
     def run(self, calls: int) -> None:
         """Call without autograd."""

@@ -72,7 +72,8 @@ import ctypes, json, sys
 import numpy as np
 import pyfastnn as fnn
 from pyfastnn import _core, nn, optim
-from pyfastnn.train.compiled import compile_plans, hyper_rows
+from pyfastnn.train.compiled import compile_plans
+from pyfastnn.train.hyper import hyper_rows
 
 allocations = ctypes.CDLL(None).allocations
 allocations.restype = ctypes.c_long

@@ -15,10 +15,22 @@ def data(rows=40):
     return rng.standard_normal((rows, 5)), rng.integers(0, 3, rows)
 
 
-def trainer_of(**settings) -> fnn.Trainer:
+EVERYTHING = {
+    "l1": 1e-3,
+    "clip_norm": 0.2,
+    "clip_value": 0.1,
+    "max_norm": 1.5,
+    "ema": 0.9,
+    "rate_factors": {"linear_1": 0.5},
+}
+
+
+def trainer_of(extras=None, **settings) -> fnn.Trainer:
     layers = (nn.Linear(7), nn.ReLU(), nn.BatchNorm(), nn.Dropout(0.3), nn.Linear(3))
     model = nn.Sequential(*layers, dtype="float64", preprocess=fnn.data.Standardize())
-    return fnn.Trainer(model, optimizer=optim.SGD(0.1, momentum=0.9, weight_decay=0.01), seed=3, **settings)
+    return fnn.Trainer(
+        model, optimizer=optim.SGD(0.1, momentum=0.9, weight_decay=0.01, **extras or {}), seed=3, **settings
+    )
 
 
 def softmax_gradient(scores, y):
@@ -28,18 +40,20 @@ def softmax_gradient(scores, y):
     return p / len(y)
 
 
+@pytest.mark.parametrize("extras", [{}, EVERYTHING], ids=["plain", "everything"])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_parts_make_the_step(threads):
+def test_parts_make_the_step(threads, extras):
     X, y = data()
-    whole, parts = trainer_of(threads=threads), trainer_of(threads=threads)
+    whole, parts = trainer_of(extras, threads=threads), trainer_of(extras, threads=threads)
     for rows in (40, 25, 40, 7):
         whole.step(X[:rows], y[:rows])
         scores = parts.forward(X[:rows])
         parts.backward(softmax_gradient(scores, y[:rows]))
         parts.update()
     assert parts.step_count == whole.step_count == 4
-    for name, array in whole.model.arrays().items():
-        np.testing.assert_allclose(parts.model.arrays()[name], array, rtol=1e-10, atol=1e-12, err_msg=name)
+    found = {**parts.model.arrays(), **parts.slots}
+    for name, array in {**whole.model.arrays(), **whole.slots}.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-10, atol=1e-12, err_msg=name)
 
 
 def test_input_gradient_against_differences():

@@ -45,6 +45,9 @@ OPTIMIZERS = {
     "nesterov": optim.SGD(0.1, momentum=0.9, nesterov=True),
     "adam": optim.Adam(0.01, beta1=0.8, eps=1e-7),
     "adamw": optim.AdamW(0.01, weight_decay=0.2),
+    "adagrad": optim.AdaGrad(0.01, l1=1e-3),
+    "rmsprop": optim.RMSProp(optim.LinearWarmup(epochs=1) + optim.Cosine(0.01, epochs=3), momentum=0.5, ema=0.9),
+    "clipped": optim.Adam("exponential", clip_norm=0.1, clip_value=0.2, max_norm=1.0, rate_factors={"linear_1": 0.1}),
 }
 RNG = rng_of("model file")
 X = RNG.standard_normal((50, 6)).astype("f4")

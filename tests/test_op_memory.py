@@ -172,6 +172,8 @@ def test_output_overlapping_an_input_is_refused(op):
             source, target = call.inputs[i], call.outputs[o]
             if shift == 0 and op_table()[op]["inplace"] and (o, i) == (0, 0):
                 continue
+            if shift >= source.size:
+                continue
             raw = np.zeros(max(source.size, target.size) + shift, source.dtype)
             call.inputs[i] = raw[: source.size].reshape(source.shape)
             call.outputs[o] = raw[shift : shift + target.size].reshape(target.shape)

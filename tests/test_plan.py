@@ -18,7 +18,9 @@ from pyfastnn.graph.schema import schema
 from pyfastnn.nn import losses
 from pyfastnn.reference import interpret
 from pyfastnn.testing import assert_same_bits, rng_of
-from pyfastnn.train.compiled import hyper_rows, slot_shapes, training_graph
+from pyfastnn.train.compiled import training_graph
+from pyfastnn.train.hyper import hyper_rows
+from pyfastnn.train.updates import start_slots
 
 DTYPES = ("float32", "float64")
 FEATURES, OUTPUTS = 13, 5
@@ -50,6 +52,12 @@ OPTIMIZERS = {
     "nesterov": lambda: optim.SGD(0.05, momentum=0.8, nesterov=True),
     "adam": lambda: optim.Adam(0.02, weight_decay=0.01),
     "adamw": lambda: optim.AdamW(0.02, beta1=0.8, eps=1e-6, weight_decay=0.1),
+    "adagrad": lambda: optim.AdaGrad(0.05, eps=1e-6, weight_decay=0.01),
+    "rmsprop": lambda: optim.RMSProp(0.01, rho=0.9, eps=1e-4, weight_decay=0.01),
+    "rmsprop_momentum": lambda: optim.RMSProp(0.01, rho=0.9, eps=1e-4, momentum=0.8),
+    "everything": lambda: optim.SGD(
+        0.05, momentum=0.9, weight_decay=0.01, l1=1e-3, clip_norm=0.2, clip_value=0.1, max_norm=1.5, ema=0.9
+    ),
 }
 LOSSES = {"cross_entropy": losses.SoftmaxCrossEntropy, "squared_error": losses.MeanSquaredError}
 
@@ -74,8 +82,7 @@ class Case:
         self.y = rng.integers(0, OUTPUTS, 50) if classes else rng.standard_normal((50, OUTPUTS)).astype(dtype)
         self.index = rng.permutation(50)
         self.graph = training_graph(self.model, self.loss, self.optimizer, hoist=hoist)
-        slots = {k: np.zeros(s, dtype) for k, s in slot_shapes(self.model, self.optimizer).items()}
-        self.state = {**self.model.state_dict(), **slots}
+        self.state = {**self.model.state_dict(), **start_slots(self.model, self.optimizer)}
 
     def plan(self, max_batch=16, **switches) -> CpuPlan:
         outputs = {o: "step" for n in self.graph.nodes for o in n.outputs if o in ("loss", "correct")}

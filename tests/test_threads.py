@@ -28,6 +28,7 @@ EXTRA = {
     "linear_dw_bf16": [{"n": 517, "i": 300, "o": 130}, {"n": 2501, "i": 200, "o": 70}],
     "linear_db": [{"n": 3000, "i": 1, "o": 517}],
     "softmax_cross_entropy": [{"n": 5003, "c": 10}, {"n": 1001, "c": 77}],
+    "max_norm": [{"rows": 5003, "o": 33}, {"rows": 700, "o": 257}],
     "gather_rows": [{"m": 300, "n": 517, "f": 1031}],
     "gather_labels": [{"m": 1000, "n": 100003}],
     "group_norm_forward": [{"n": 9, "s": 131, "g": 10, "k": 23}],

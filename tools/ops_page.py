@@ -128,6 +128,7 @@ def page() -> str:
         ("Layers", nn, nn.Layer),
         ("Losses", nn, nn.Loss),
         ("Update rules", optim, optim.Optimizer),
+        ("Schedules of the learning rate", optim, optim.Schedule),
     ):
         lines += [f"## {title}", "", *class_table(module, base)]
     before, _ = sections(initializers.__doc__ or "")

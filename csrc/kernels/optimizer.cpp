@@ -1,5 +1,5 @@
 // Update rules, one pass over the parameters, in place; as PyTorch defines them.
-// lr, mu, wd, b1, b2, eps, correction1 and correction2 are hyper fields.
+// lr, mu, wd, b1, b2, rho, eps, correction1 and correction2 are hyper fields.
 //
 //   sgd       p -= lr * (g + wd * p)                              Robbins and Monro 1951
 //   momentum  v = mu * v + (g + wd * p),  p -= lr * v             Polyak 1964
@@ -10,6 +10,10 @@
 //             p -= lr / correction1 * m / (sqrt(v) / sqrt(correction2) + eps)
 //                                                                 Kingma and Ba 2015
 //   adamw     p *= 1 - lr * wd, then adam with g' = g             Loshchilov and Hutter 2019
+//   adagrad   g' = g + wd * p,  v = v + g'^2
+//             p -= lr * g' / (sqrt(v) + eps)                      Duchi, Hazan and Singer 2011
+//   rmsprop   g' = g + wd * p,  v = rho * v + (1 - rho) * g'^2,  d = g' / (sqrt(v) + eps)
+//             p -= lr * d, or u = mu * u + d,  p -= lr * u        Tieleman and Hinton 2012
 //
 // wd = 0 leaves g alone whatever p holds; NaN and inf spread as the formulas say.
 // Scalars are made in double and rounded once; square root and division are rounded once; in
@@ -173,5 +177,69 @@ static void adamw_step_run(const OpCall& call, int, std::int64_t begin, std::int
   adam_any<T, true, false>(call, begin, end);
 }
 PFN_KERNEL(adamw_step, adam_prepare, adamw_step_run);
+
+// Both divide the gradient by a root of its squares; kForget makes the sum of the squares a running mean.
+template <class T, bool kForget, bool kMomentum, bool kDecay, bool kTinyEps>
+static inline void scaled_loop(const OpCall& call, std::int64_t begin, std::int64_t end) {
+  const T* p = call.in[0].as<const T>();
+  const T* g = call.in[1].as<const T>();
+  const T* v = call.in[2].as<const T>();
+  const T* u = kMomentum ? call.in[3].as<const T>() : nullptr;
+  T* p_out = call.out[0].as<T>();
+  T* v_out = call.out[1].as<T>();
+  T* u_out = kMomentum ? call.out[2].as<T>() : nullptr;
+  const Vec<T> minus_lr = -hyper<T>(call, kHyper_learning_rate), wd = hyper<T>(call, kHyper_weight_decay);
+  const Vec<T> rho = hyper<T>(call, kHyper_rho), eps = hyper<T>(call, kHyper_eps);
+  const Vec<T> one_minus_rho = splat(static_cast<T>(1.0 - call.hyper[kHyper_rho]));
+  const Vec<T> mu = hyper<T>(call, kHyper_momentum);
+  sweep(p_out, begin, end, [=](std::int64_t i, auto part) {
+    const Vec<T> pi = load_at(p + i, part), gi = decayed<T, kDecay>(load_at(g + i, part), pi, wd);
+    const Vec<T> old = load_at(v + i, part);
+    const Vec<T> vi = kForget ? fma(rho, old, one_minus_rho * gi * gi) : fma(gi, gi, old);
+    const Vec<T> root = vsqrt(vi) + eps;
+    Vec<T> d = kTinyEps ? gi / root : quotient(gi, root);
+    if (kMomentum) {
+      d = fma(mu, load_at(u + i, part), d);
+      store_at(u_out + i, d, part);
+    }
+    store_at(p_out + i, fma(minus_lr, d, pi), part);
+    store_at(v_out + i, vi, part);
+  });
+}
+
+template <class T, bool kForget, bool kMomentum, bool kDecay>
+static inline void scaled_any(const OpCall& call, std::int64_t begin, std::int64_t end) {
+  if (call.hyper[kHyper_eps] >= 1e-30)
+    scaled_loop<T, kForget, kMomentum, kDecay, false>(call, begin, end);
+  else
+    scaled_loop<T, kForget, kMomentum, kDecay, true>(call, begin, end);
+}
+
+template <class T, bool kForget, bool kMomentum>
+static void scaled_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
+  if (call.hyper[kHyper_weight_decay] != 0)
+    scaled_any<T, kForget, kMomentum, true>(call, begin, end);
+  else
+    scaled_any<T, kForget, kMomentum, false>(call, begin, end);
+}
+
+template <class T>
+static void adagrad_step_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void* local) {
+  scaled_run<T, false, false>(call, phase, begin, end, local);
+}
+PFN_KERNEL(adagrad_step, adam_prepare, adagrad_step_run);
+
+template <class T>
+static void rmsprop_step_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void* local) {
+  scaled_run<T, true, false>(call, phase, begin, end, local);
+}
+PFN_KERNEL(rmsprop_step, adam_prepare, rmsprop_step_run);
+
+template <class T>
+static void rmsprop_momentum_step_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end,
+                                      void* local) {
+  scaled_run<T, true, true>(call, phase, begin, end, local);
+}
+PFN_KERNEL(rmsprop_momentum_step, adam_prepare, rmsprop_momentum_step_run);
 
 }  // namespace pfn::PFN_ISA

@@ -15,7 +15,9 @@ from pyfastnn.bench.peaks import Peaks
 from pyfastnn.bench.race import RATIO_NOTE, Result, ratio_text, time_text
 from pyfastnn.bench.table import format_table
 from pyfastnn.bench.timing import Case, Subject, WrongResult
-from pyfastnn.train.compiled import compile_plans, hyper_rows, slot_shapes
+from pyfastnn.train.compiled import compile_plans
+from pyfastnn.train.hyper import hyper_rows
+from pyfastnn.train.updates import slot_shapes
 
 _LAYERS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 

@@ -99,7 +99,9 @@ def numpy_speed(X: NDArray[Any], y: NDArray[Any]) -> tuple[float, float]:
         Largest relative difference of the losses.
     """
     from pyfastnn.reference.interpreter import interpret
-    from pyfastnn.train.compiled import hyper_rows, slot_shapes, training_graph
+    from pyfastnn.train.compiled import training_graph
+    from pyfastnn.train.hyper import hyper_rows
+    from pyfastnn.train.updates import slot_shapes
 
     trainer = make_trainer()
     trainer.step(X[:1], y[:1])  # compiles, and fits the preprocessing to one image

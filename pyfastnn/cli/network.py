@@ -17,7 +17,14 @@ from pyfastnn.train.history import Row
 from pyfastnn.train.trainer import Trainer
 
 ACTIVATIONS: dict[str, type[Layer]] = {c.kind: c for c in (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh)}
-OPTIMIZERS = ("adam", "adamw", "sgd", "momentum", "nesterov")
+OPTIMIZERS = ("adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop", "adagrad")
+_RULES: dict[str, Callable[..., optim.Optimizer]] = {
+    "adam": optim.Adam,
+    "adamw": optim.AdamW,
+    "rmsprop": optim.RMSProp,
+    "adagrad": optim.AdaGrad,
+}
+_WITHOUT_MOMENTUM = ("adam", "adamw", "adagrad")
 PREPROCESS = ("standardize", "center", "rescale", "none")
 
 _SATURATING = ("sigmoid", "tanh")
@@ -82,22 +89,23 @@ def make_optimizer(options: argparse.Namespace) -> optim.Optimizer:
     name = options.optimizer or "adam"
     numbers = {k: getattr(options, k) for k in ("learning_rate", "weight_decay", "momentum")}
     given: dict[str, Any] = {k: v for k, v in numbers.items() if v is not None}
-    if name in ("adam", "adamw"):
-        if "momentum" in given:
-            raise CommandError(
-                f"--momentum has no meaning for {name}; use it with --optimizer sgd, momentum or nesterov"
-            )
-        return optim.Adam(**given) if name == "adam" else optim.AdamW(**given)
+    if name in _WITHOUT_MOMENTUM and "momentum" in given:
+        raise CommandError(
+            f"--momentum has no meaning for {name}; use it with --optimizer sgd, momentum, nesterov or rmsprop"
+        )
+    if name in _RULES:
+        return _RULES[name](**given)
     if name != "sgd":
         given.setdefault("momentum", 0.9)
     return optim.SGD(nesterov=name == "nesterov", **given)
 
 
 def decaying(factor: float) -> Callable[[Trainer, Row], None]:
-    """Return a callback that multiplies the learning rate behind every epoch."""
+    """Return a callback that multiplies the learning rate behind every epoch; a schedule goes its own way."""
 
     def callback(trainer: Trainer, row: Row) -> None:
-        trainer.optimizer.learning_rate *= factor
+        if not isinstance(trainer.optimizer.learning_rate, optim.Schedule):
+            trainer.optimizer.learning_rate *= factor
 
     return callback
 
@@ -109,7 +117,9 @@ def describe(trainer: Trainer, batch: int) -> str:
         shown = {"linear": "out_features", "dropout": "p"}.get(layer.kind)
         words.append(type(layer).__name__ + (f"({layer.config()[shown]})" if shown else ""))
     optimizer = trainer.optimizer
-    settings = [f"{type(optimizer).__name__} at learning rate {optimizer.learning_rate:g}"]
+    rate = optimizer.learning_rate
+    speed = repr(rate) if isinstance(rate, optim.Schedule) else f"{rate:g}"
+    settings = [f"{type(optimizer).__name__} at learning rate {speed}"]
     if optimizer.weight_decay:
         settings.append(f"weight decay {optimizer.weight_decay:g}")
     if isinstance(optimizer, optim.SGD) and optimizer.momentum:

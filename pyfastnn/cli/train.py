@@ -19,6 +19,7 @@ from pyfastnn.cli import network
 from pyfastnn.cli.files import check_writable, named
 from pyfastnn.cli.options import CommandError, choice, held_out, real, sizes, whole
 from pyfastnn.data import Dataset
+from pyfastnn.optim import Schedule
 from pyfastnn.train.history import Row
 from pyfastnn.train.trainer import Trainer
 
@@ -158,6 +159,8 @@ def run(options: argparse.Namespace) -> int:
         steps = -(-len(dataset.X_train) // batch)
         options.epochs = max(EPOCHS, min(MOST_EPOCHS, -(-TOTAL_STEPS // steps)))
     decay = options.learning_rate_decay
+    if decay is not None and isinstance(trainer.optimizer.learning_rate, Schedule):
+        raise CommandError("--learning-rate-decay: the learning rate of the checkpoint follows a schedule")
     if decay is None:
         decay = 1.0 if resumed or options.epochs == 1 else LAST_RATE ** (1 / (options.epochs - 1))
     if options.verbose:

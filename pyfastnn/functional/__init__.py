@@ -21,6 +21,8 @@ from pyfastnn.functional.activation import (
     tanh,
     tanh_backward,
 )
+from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rmsprop_step
+from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
 from pyfastnn.functional.dropout import (
     dropout,
     dropout_backward,
@@ -47,14 +49,18 @@ from pyfastnn.functional.sample_norm import (
     layer_norm,
     layer_norm_backward,
 )
+from pyfastnn.functional.weights import ema_step, l1_gradient, l1_penalty, max_norm
 
 __all__ = [
+    "adagrad_step",
     "adam_step",
     "adamw_step",
     "add",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_predict",
+    "clip_by_norm",
+    "clip_by_value",
     "concat",
     "dropout",
     "dropout_backward",
@@ -62,6 +68,7 @@ __all__ = [
     "dropout_channels_backward",
     "elu",
     "elu_backward",
+    "ema_step",
     "embedding",
     "embedding_dw",
     "exp",
@@ -70,6 +77,8 @@ __all__ = [
     "gather_rows",
     "group_norm",
     "group_norm_backward",
+    "l1_gradient",
+    "l1_penalty",
     "l2_penalty",
     "layer_norm",
     "layer_norm_backward",
@@ -83,18 +92,22 @@ __all__ = [
     "linear_dx",
     "linear_dx_bf16",
     "linear_forward_bf16",
+    "max_norm",
     "mean_squared_error",
     "momentum_step",
     "multiply",
     "nesterov_step",
     "relu",
     "relu_backward",
+    "rmsprop_momentum_step",
+    "rmsprop_step",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",
     "slice",
     "slice_backward",
     "softmax_cross_entropy",
+    "sum_of_squares",
     "tanh",
     "tanh_backward",
 ]

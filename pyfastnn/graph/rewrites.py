@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from pyfastnn.graph.graph import Graph, Node
 
@@ -12,11 +13,10 @@ _NARROW = 16
 
 
 def hoist_updates(graph: Graph) -> Graph:
-    """Move each update node up to where its gradient is still in cache.
+    """Move each node of the update up to where its gradient is still in cache.
 
-    An update (a node that rewrites a parameter) may run as soon as every other node that reads or writes the parameter, its slots or
-    its gradient has run; it is put right behind the last of those nodes. So no node of the graph may want the parameter as it is after
-    the update.
+    A node of the update (one that rewrites a parameter, or is named ``"update"``) is put right behind the last of the nodes before it that
+    writes what it reads or writes, or reads what it writes. So every value is read with the content it had in the old order.
 
     Parameters
     ----------
@@ -28,21 +28,42 @@ def hoist_updates(graph: Graph) -> Graph:
     Graph
         The same nodes in another order.
     """
-    updates = [n for n in graph.nodes if _rewrites_parameter(graph, n)]
-    others = [n for n in graph.nodes if not _rewrites_parameter(graph, n)]
-    behind: dict[int, list[Node]] = {}
-    for update in updates:
-        touched = {i for i in update.inputs if i is not None}
-        last = -1
-        for at, node in enumerate(others):
-            if touched.intersection(node.outputs) or touched.intersection(node.inputs):
-                last = at
-        behind.setdefault(last, []).append(update)
-    nodes = list(behind.get(-1, []))
-    for at, node in enumerate(others):
-        nodes.append(node)
-        nodes.extend(behind.get(at, []))
-    return Graph(dict(graph.values), nodes)
+
+    def memory(names: Iterable[str | None]) -> set[str]:
+        """Return the values whose memory is touched: that of a view is the value it reads."""
+        return {graph.values[name].view_of or name for name in names if name is not None}
+
+    nodes: list[_Placed] = []
+    for node in graph.nodes:
+        placed = _Placed(node, memory(node.inputs), memory(node.outputs), node.name == "update")
+        placed.moves |= any(graph.values[o].kind == "parameter" for o in node.outputs)
+        at = len(nodes)
+        if placed.moves:
+            while at > 0 and not placed.needs(nodes[at - 1]):
+                at -= 1
+            # Behind the same node the old order stays.
+            while at < len(nodes) and nodes[at].moves:
+                at += 1
+        nodes.insert(at, placed)
+    return Graph(dict(graph.values), [placed.node for placed in nodes])
+
+
+@dataclass
+class _Placed:
+    """A node with the memory it reads and writes."""
+
+    node: Node
+    reads: set[str]
+    writes: set[str]
+    moves: bool
+
+    def needs(self, earlier: _Placed) -> bool:
+        """Return whether it must stay behind an earlier node."""
+        return not (
+            self.reads.isdisjoint(earlier.writes)
+            and self.writes.isdisjoint(earlier.writes)
+            and self.writes.isdisjoint(earlier.reads)
+        )
 
 
 def to_bf16(graph: Graph) -> Graph:
@@ -70,7 +91,3 @@ def to_bf16(graph: Graph) -> Graph:
                 node = replace(node, op=f"{node.op}_bf16")
         nodes.append(node)
     return Graph(dict(graph.values), nodes)
-
-
-def _rewrites_parameter(graph: Graph, node: Node) -> bool:
-    return any(graph.values[o].kind == "parameter" for o in node.outputs)

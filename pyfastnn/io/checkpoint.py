@@ -16,7 +16,7 @@ from pyfastnn.io import safetensors
 from pyfastnn.io.model_file import from_file, parse_json, to_file
 from pyfastnn.io.safetensors import ModelFileError
 from pyfastnn.nn import losses
-from pyfastnn.optim.optimizer import from_config
+from pyfastnn.optim.rules import from_config
 from pyfastnn.train.history import COLUMNS, Row, column_order
 
 if TYPE_CHECKING:

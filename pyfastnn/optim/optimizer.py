@@ -1,18 +1,21 @@
-"""SGD (plain, momentum, Nesterov), Adam and AdamW.
+"""What every update rule has: its numbers, and what stands around it (clipping, penalties, bounds, running means).
 
 An optimizer object holds numbers only. It names the op that updates one parameter and the slots (arrays of the parameter's shape) the
-op keeps, and writes its numbers into the hyper rows of a run; so any number may be changed between two fits.
+op keeps, and its numbers are written into the hyper rows of a run; so any number may be changed between two fits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfastnn._names import helpful_keywords, unknown
+from pyfastnn._names import helpful_keywords
 from pyfastnn.nn.layer import number
+from pyfastnn.optim import schedules
+from pyfastnn.optim.schedule import Schedule
 
 _INF = float("inf")
 
@@ -20,30 +23,91 @@ _INF = float("inf")
 class Optimizer:
     """Base of all update rules.
 
+    A step takes the gradients of all parameters, cuts them by value, scales them by their norm, adds the coupled penalties, updates, bounds
+    the norms of weights, and moves the running means; what is not asked for costs nothing.
+
     Parameters
     ----------
-    learning_rate : float
-        Step size, 0 or more.
+    learning_rate : float, Schedule or str
+        Step size, 0 or more; or a schedule of `pyfastnn.optim`, or the name of one, such as ``"cosine"``.
     weight_decay : float
         L2 coefficient, 0 or more. Biases and the parameters of normalization layers are exempt.
+    l1 : float, default 0
+        L1 coefficient, 0 or more: ``l1 * sign(p)`` is added to the gradient. The same parameters are exempt.
+    clip_norm : float, optional
+        The gradients are scaled down together so that the norm of all of them does not exceed this
+        (``torch.nn.utils.clip_grad_norm_``).
+    clip_value : float, optional
+        Every item of a gradient is cut to ``[-clip_value, clip_value]``, before the norm is taken.
+    max_norm : float, optional
+        Behind each update the incoming weights of a unit (a column of a weight) are scaled back to this norm if theirs is larger.
+        Srivastava et al. (2014). Parameters that weight decay spares are left alone.
+    ema : float, optional
+        In [0, 1): keep a running mean of every parameter, ``mean += (1 - ema) * (p - mean)`` behind each update, beginning with the
+        first weights. `Trainer.ema_model` gives the model with these weights.
+    rate_factors : mapping of str to float, optional
+        Multiplies the learning rate of a layer's or of one array's parameters: ``{"linear_1": 0.1, "linear_2.b": 2.0}``. The factor of
+        an array stands in place of that of its layer; 0 keeps its values.
     """
 
     kind: ClassVar[str] = ""
+    default_rate: ClassVar[float] = 0.01
+    decoupled: ClassVar[bool] = False
+    """Whether the weight decay shrinks the weights themselves and is no penalty on the loss."""
+    version: int = 0
+    """Counts the changes of the settings."""
+    _structure: tuple[int, tuple[Any, ...]] = (-1, ())
 
     def __init_subclass__(cls) -> None:
         """Let the constructor of every update rule answer unknown keywords helpfully."""
         if "__init__" in cls.__dict__:
             cls.__init__ = helpful_keywords(cls.__init__)  # type: ignore[method-assign]
 
-    def __init__(self, learning_rate: float, weight_decay: float) -> None:
+    def __init__(
+        self,
+        learning_rate: float | Schedule | str,
+        weight_decay: float,
+        *,
+        l1: float = 0.0,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        max_norm: float | None = None,
+        ema: float | None = None,
+        rate_factors: Mapping[str, float] | None = None,
+    ) -> None:
         owner = type(self).__name__
-        self.learning_rate = number(owner, "learning_rate", learning_rate, 0.0, _INF)
+        self.learning_rate: float | Schedule
+        if isinstance(learning_rate, str):
+            try:
+                learning_rate = schedules.get(learning_rate)
+            except ValueError as error:
+                raise ValueError(f"{owner}: 'learning_rate': {error}") from None
+        if isinstance(learning_rate, Schedule):
+            self.learning_rate = learning_rate
+        else:
+            self.learning_rate = number(owner, "learning_rate", learning_rate, 0.0, _INF)
         self.weight_decay = number(owner, "weight_decay", weight_decay, 0.0, _INF)
+        self.l1 = number(owner, "l1", l1, 0.0, _INF)
+        self.clip_norm = _above_zero(owner, "clip_norm", clip_norm)
+        self.clip_value = _above_zero(owner, "clip_value", clip_value)
+        self.max_norm = _above_zero(owner, "max_norm", max_norm)
+        self.ema = None if ema is None else number(owner, "ema", ema, 0.0, 1.0)
+        if rate_factors is not None and not isinstance(rate_factors, Mapping):
+            raise TypeError(f"{owner}: 'rate_factors' is {rate_factors!r}, expected a dict of names and factors")
+        self.rate_factors = {
+            str(name): number(owner, f"rate_factors[{name!r}]", factor, 0.0, _INF)
+            for name, factor in (rate_factors or {}).items()
+        }
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Count the changes, so that what was made of the numbers is known to be stale."""
+        object.__setattr__(self, name, value)
+        self.__dict__["version"] = self.version + 1
 
     @property
     def op(self) -> str:
         """Name of the op that updates one parameter."""
-        raise NotImplementedError
+        return f"{self.kind}_step"
 
     @property
     def slots(self) -> tuple[str, ...]:
@@ -52,212 +116,70 @@ class Optimizer:
 
     @property
     def penalized(self) -> bool:
-        """Whether the decay is the gradient of ``0.5 * weight_decay * sum(w * w)``, a penalty on the loss."""
-        return self.weight_decay > 0
+        """Whether the loss has a penalty: ``0.5 * weight_decay * sum(w * w)`` if the decay is coupled, and ``l1 * sum(abs(w))``."""
+        return self.l1 > 0 or (self.weight_decay > 0 and not self.decoupled)
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What a compiled step depends on; all other numbers may change from run to run."""
+        if self._structure[0] != self.version:
+            parts = (self.clip_norm, self.clip_value, self.max_norm, self.ema)
+            found = (self.op, self.l1 > 0, *(p is not None for p in parts))
+            self.__dict__["_structure"] = (self.version, found)
+        fixed = self._structure[1]
+        return (*fixed, *self.rate_factors.items()) if self.rate_factors else fixed
+
+    def rates(self, step: NDArray[np.float64], epoch: NDArray[np.float64], reductions: int) -> NDArray[np.float64]:
+        """Return the learning rates of some steps, given the steps and epochs done before each."""
+        if isinstance(self.learning_rate, Schedule):
+            return self.learning_rate.rates(step, epoch, self.default_rate, reductions)
+        return np.full(step.shape, self.learning_rate)
 
     def fields(self) -> dict[str, float]:
-        """Return the numbers the op reads from its hyper row, except those that follow the step number."""
-        return {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
+        """Return the numbers the ops read from their hyper row, except the learning rate and those that follow the step number."""
+        found = {"weight_decay": self.weight_decay}
+        if self.l1:
+            found["l1"] = self.l1
+        if self.clip_norm is not None:
+            found["clip_norm"] = self.clip_norm
+        if self.clip_value is not None:
+            found["clip_value"] = self.clip_value
+        if self.max_norm is not None:
+            found["max_norm"] = self.max_norm
+        if self.ema is not None:
+            found["ema_decay"] = self.ema
+        return found
 
     def following(self, step: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Return the fields that follow the step number (counted from 1), one item per step."""
         return {}
 
+    def numbers(self) -> dict[str, Any]:
+        """Return the settings of this rule alone, beside rate and decay."""
+        return {}
+
     def config(self) -> dict[str, Any]:
-        """Return the settings: what the constructor takes."""
-        return {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
+        """Return the settings as JSON: what the constructor takes, without what is off."""
+        rate = self.learning_rate
+        found: dict[str, Any] = {
+            "learning_rate": rate.config() if isinstance(rate, Schedule) else rate,
+            "weight_decay": self.weight_decay,
+            **self.numbers(),
+        }
+        if self.l1:
+            found["l1"] = self.l1
+        for name in ("clip_norm", "clip_value", "max_norm", "ema"):
+            if getattr(self, name) is not None:
+                found[name] = getattr(self, name)
+        if self.rate_factors:
+            found["rate_factors"] = dict(self.rate_factors)
+        return found
 
     def __repr__(self) -> str:
         """Show the call that makes the optimizer."""
-        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
+        settings = {**self.config(), "learning_rate": self.learning_rate}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in settings.items())})"
 
 
-class SGD(Optimizer):
-    """Stochastic gradient descent, with momentum or Nesterov's form of it, as PyTorch writes them.
-
-    ``g = dp + weight_decay * p``; plain: ``p -= learning_rate * g``; momentum: ``v = momentum * v + g``, ``p -= learning_rate * v``;
-    Nesterov: the same ``v``, ``p -= learning_rate * (g + momentum * v)``.
-
-    Parameters
-    ----------
-    learning_rate : float, default 0.01
-        Step size, 0 or more.
-    momentum : float, default 0
-        In [0, 1).
-    nesterov : bool, default False
-        Nesterov (1983) as in Sutskever et al. (2013); needs momentum.
-    weight_decay : float, default 0
-        Coupled L2: the gradient of ``0.5 * weight_decay * sum(w * w)``. Biases and normalization parameters are exempt.
-    """
-
-    kind = "sgd"
-
-    def __init__(
-        self, learning_rate: float = 0.01, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
-    ) -> None:
-        super().__init__(learning_rate, weight_decay)
-        self.momentum = number("SGD", "momentum", momentum, 0.0, 1.0)
-        self.nesterov = bool(nesterov)
-        if self.nesterov and self.momentum == 0.0:
-            raise ValueError("SGD: nesterov=True needs a momentum above 0, such as 0.9")
-
-    @property
-    def op(self) -> str:
-        """``sgd_step``, ``momentum_step`` or ``nesterov_step``."""
-        return "sgd_step" if self.momentum == 0.0 else "nesterov_step" if self.nesterov else "momentum_step"
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """The velocity, when there is momentum."""
-        return () if self.momentum == 0.0 else ("velocity",)
-
-    def fields(self) -> dict[str, float]:
-        """Return rate, decay and momentum."""
-        return {
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "momentum": self.momentum,
-        }
-
-    def config(self) -> dict[str, Any]:
-        """Return the settings."""
-        return {**super().config(), "momentum": self.momentum, "nesterov": self.nesterov}
-
-
-class Adam(Optimizer):
-    """Adam with coupled weight decay. Kingma and Ba (2015), algorithm 1; ``eps`` outside the root, as PyTorch.
-
-    ``g = dp + weight_decay * p``, ``m = beta1 * m + (1 - beta1) * g``, ``v = beta2 * v + (1 - beta2) * g * g``,
-    ``p -= learning_rate * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)`` at step t = 1, 2, ...
-
-    Parameters
-    ----------
-    learning_rate : float, default 1e-3
-        Step size, 0 or more.
-    beta1, beta2 : float, default 0.9 and 0.999
-        In [0, 1).
-    eps : float, default 1e-8
-        Above 0.
-    weight_decay : float, default 0
-        Coupled L2; biases and normalization parameters are exempt.
-    """
-
-    kind = "adam"
-
-    def __init__(
-        self,
-        learning_rate: float = 1e-3,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(learning_rate, weight_decay)
-        owner = type(self).__name__
-        self.beta1 = number(owner, "beta1", beta1, 0.0, 1.0)
-        self.beta2 = number(owner, "beta2", beta2, 0.0, 1.0)
-        self.eps = number(owner, "eps", eps, 0.0, _INF, open_low=True)
-
-    @property
-    def op(self) -> str:
-        """``adam_step`` or ``adamw_step``."""
-        return f"{self.kind}_step"
-
-    @property
-    def slots(self) -> tuple[str, ...]:
-        """The two moments."""
-        return ("m", "v")
-
-    def fields(self) -> dict[str, float]:
-        """Return rate, decay, betas and eps."""
-        return {
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "beta1": self.beta1,
-            "beta2": self.beta2,
-            "eps": self.eps,
-        }
-
-    def following(self, step: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """Return the bias corrections ``1 - beta**t``."""
-        return {"correction1": 1.0 - self.beta1**step, "correction2": 1.0 - self.beta2**step}
-
-    def config(self) -> dict[str, Any]:
-        """Return the settings."""
-        return {**super().config(), "beta1": self.beta1, "beta2": self.beta2, "eps": self.eps}
-
-
-class AdamW(Adam):
-    """Adam with decoupled weight decay: ``p *= 1 - learning_rate * weight_decay`` first. Loshchilov and Hutter (2019).
-
-    Parameters
-    ----------
-    learning_rate : float, default 1e-3
-        Step size, 0 or more.
-    beta1, beta2 : float, default 0.9 and 0.999
-        In [0, 1).
-    eps : float, default 1e-8
-        Above 0.
-    weight_decay : float, default 0.01
-        Decoupled; biases and normalization parameters are exempt.
-    """
-
-    kind = "adamw"
-
-    def __init__(
-        self,
-        learning_rate: float = 1e-3,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-    ) -> None:
-        super().__init__(learning_rate, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
-
-    @property
-    def penalized(self) -> bool:
-        """Decoupled decay is no penalty on the loss."""
-        return False
-
-
-OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {c.kind: c for c in (SGD, Adam, AdamW)}
-
-
-def get(optimizer: str | Optimizer) -> Optimizer:
-    """Return an optimizer for an object or a name (``"sgd"``, ``"adam"``, ``"adamw"``, or ``"momentum"``/``"nesterov"`` at 0.9).
-
-    Raises
-    ------
-    TypeError
-        If it is neither.
-    ValueError
-        If the name is unknown.
-    """
-    if isinstance(optimizer, Optimizer):
-        return optimizer
-    if not isinstance(optimizer, str):
-        raise TypeError(f"optimizer is {optimizer!r}, expected a name or an object of pyfastnn.optim")
-    if optimizer in ("momentum", "nesterov"):
-        return SGD(momentum=0.9, nesterov=optimizer == "nesterov")
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(unknown("optimizer", optimizer, [*OPTIMIZERS, "momentum", "nesterov"]))
-    return OPTIMIZERS[optimizer]()
-
-
-def from_config(kind: str, config: dict[str, Any]) -> Optimizer:
-    """Build an optimizer from a checkpoint.
-
-    Raises
-    ------
-    ValueError
-        If the kind or a setting is unknown.
-    """
-    if kind not in OPTIMIZERS:
-        raise ValueError(unknown("optimizer", kind, OPTIMIZERS))
-    known = OPTIMIZERS[kind]().config()
-    for key in config:
-        if key not in known:
-            raise ValueError(unknown(f"setting of {kind}", key, known))
-    return OPTIMIZERS[kind](**config)
+def _above_zero(owner: str, name: str, value: float | None) -> float | None:
+    return None if value is None else number(owner, name, value, 0.0, _INF, open_low=True)

@@ -6,6 +6,7 @@ or the layers.
 
 from pyfastnn.reference import (
     activation,
+    clip,
     dropout,
     embedding,
     gather,
@@ -16,6 +17,7 @@ from pyfastnn.reference import (
     norm,
     optimizer,
     sample_norm,
+    weights,
 )
 from pyfastnn.reference.interpreter import interpret
 from pyfastnn.reference.spec import HYPER_FIELDS, Cost, ErrorCase, OpSpec, Rounding, Sample, specs
@@ -28,6 +30,7 @@ __all__ = [
     "Rounding",
     "Sample",
     "activation",
+    "clip",
     "dropout",
     "embedding",
     "gather",
@@ -40,4 +43,5 @@ __all__ = [
     "optimizer",
     "sample_norm",
     "specs",
+    "weights",
 ]

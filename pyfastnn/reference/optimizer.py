@@ -1,7 +1,7 @@
 """Reference of the update rules, each with the meaning PyTorch gives it.
 
 `weight_decay` is added to the gradient (coupled) in all rules but AdamW, which shrinks the
-parameters instead. Adam's `eps` stands outside the square root; `correction1` and `correction2` are
+parameters instead. `eps` stands outside the square root; `correction1` and `correction2` are
 ``1 - beta**step``, counted from step 1.
 """
 
@@ -113,6 +113,43 @@ def adamw_step(
     return adam_step(shrunk, dp, m, v, learning_rate=learning_rate, weight_decay=0.0, **rest)
 
 
+def adagrad_step(
+    p: Array, dp: Array, v: Array, *, learning_rate: float, eps: float, weight_decay: float
+) -> tuple[Array, Array]:
+    """Return p and v, the sum of the squared gradients; each weight has a rate of its own, which only falls."""
+    gradient = dp + weight_decay * p
+    v = v + gradient**2
+    return p - learning_rate * gradient / (np.sqrt(v) + eps), v
+
+
+def rmsprop_step(
+    p: Array, dp: Array, v: Array, *, learning_rate: float, rho: float, eps: float, weight_decay: float
+) -> tuple[Array, Array]:
+    """Return p and v, the running mean of the squared gradients."""
+    gradient = dp + weight_decay * p
+    v = rho * v + (1 - rho) * gradient**2
+    return p - learning_rate * gradient / (np.sqrt(v) + eps), v
+
+
+def rmsprop_momentum_step(
+    p: Array,
+    dp: Array,
+    v: Array,
+    velocity: Array,
+    *,
+    learning_rate: float,
+    rho: float,
+    momentum: float,
+    eps: float,
+    weight_decay: float,
+) -> tuple[Array, Array, Array]:
+    """Return p, v and velocity; the velocity sums scaled gradients, the rate is applied to the sum."""
+    gradient = dp + weight_decay * p
+    v = rho * v + (1 - rho) * gradient**2
+    velocity = momentum * velocity + gradient / (np.sqrt(v) + eps)
+    return p - learning_rate * velocity, v, velocity
+
+
 def _gradient(r: Rounding, p: Array, dp: Array, weight_decay: float) -> tuple[Array, Array]:
     """Return the largest size of the decayed gradient and its error."""
     size = np.abs(dp) + abs(weight_decay) * np.abs(p)
@@ -216,11 +253,72 @@ def _adamw_bound(
     return d_p + 2 * r.u * np.abs(p) + r.tiny, d_m, d_v
 
 
+def _quotient(r: Rounding, size: Array, d: Array, v: Array, d_v: Array, eps: float) -> tuple[Array, Array]:
+    """Bound ``gradient / (sqrt(v) + eps)`` for a gradient of at most ``size``: its largest size and its error."""
+    root = np.sqrt(v)
+    d_root = np.maximum(np.sqrt(v + d_v) - root, root - np.sqrt(np.maximum(v - d_v, 0))) + 1.01 * r.u * root
+    denominator = root + eps
+    d_denominator = d_root + 3 * r.u * denominator
+    least = np.maximum(denominator - d_denominator, eps / 2)
+    distance = size / denominator
+    return distance, d / least + size * d_denominator / (denominator * least) + 4 * r.u * distance
+
+
+def _adagrad_bound(
+    r: Rounding, p: Array, dp: Array, v: Array, *, learning_rate: float, eps: float, weight_decay: float
+) -> tuple[Any, Any]:
+    size, d = _gradient(r, p, dp, weight_decay)
+    exact_v = v + (dp + weight_decay * p) ** 2
+    d_v = 2 * size * d + d * d + 2.01 * r.u * (v + size**2) + 2 * r.tiny
+    distance, d_distance = _quotient(r, size, d, exact_v, d_v, eps)
+    return _moved(r, p, learning_rate * distance, learning_rate * d_distance), d_v
+
+
+def _mean_of_squares(
+    r: Rounding, p: Array, dp: Array, v: Array, rho: float, size: Array, d: Array, weight_decay: float
+) -> tuple[Array, Array]:
+    """Return the running mean of the squared gradients and its error."""
+    exact = rho * v + (1 - rho) * (dp + weight_decay * p) ** 2
+    largest = rho * v + (1 - rho) * size**2
+    return exact, (1 - rho) * (2 * size * d + d * d) + 4.01 * r.u * largest + 4 * r.tiny
+
+
+def _rmsprop_bound(
+    r: Rounding, p: Array, dp: Array, v: Array, *, learning_rate: float, rho: float, eps: float, weight_decay: float
+) -> tuple[Any, Any]:
+    size, d = _gradient(r, p, dp, weight_decay)
+    exact_v, d_v = _mean_of_squares(r, p, dp, v, rho, size, d, weight_decay)
+    distance, d_distance = _quotient(r, size, d, exact_v, d_v, eps)
+    return _moved(r, p, learning_rate * distance, learning_rate * d_distance), d_v
+
+
+def _rmsprop_momentum_bound(
+    r: Rounding,
+    p: Array,
+    dp: Array,
+    v: Array,
+    velocity: Array,
+    *,
+    learning_rate: float,
+    rho: float,
+    momentum: float,
+    eps: float,
+    weight_decay: float,
+) -> tuple[Any, Any, Any]:
+    size, d = _gradient(r, p, dp, weight_decay)
+    exact_v, d_v = _mean_of_squares(r, p, dp, v, rho, size, d, weight_decay)
+    new, d_new = _velocity(r, velocity, momentum, *_quotient(r, size, d, exact_v, d_v, eps))
+    return _moved(r, p, learning_rate * new, learning_rate * d_new), d_v, d_new
+
+
 _STATES = {
     "sgd_step": (),
     "momentum_step": ("velocity",),
     "nesterov_step": ("velocity",),
     "adam_step": ("m", "v"),
+    "adagrad_step": ("v",),
+    "rmsprop_step": ("v",),
+    "rmsprop_momentum_step": ("v", "velocity"),
 }
 _STATES["adamw_step"] = _STATES["adam_step"]
 
@@ -228,8 +326,12 @@ _STATES["adamw_step"] = _STATES["adam_step"]
 def _hyper(op: str, step: float = 3, **changes: float) -> dict[str, float]:
     """Return the hyper fields an op reads; Adam's corrections belong to the step number."""
     hyper = {"learning_rate": 0.05, "weight_decay": 0.02}
-    if op in ("momentum_step", "nesterov_step"):
+    if op in ("momentum_step", "nesterov_step", "rmsprop_momentum_step"):
         hyper["momentum"] = 0.9
+    if op in ("adagrad_step", "rmsprop_step", "rmsprop_momentum_step"):
+        hyper["eps"] = 1e-8
+    if op in ("rmsprop_step", "rmsprop_momentum_step"):
+        hyper["rho"] = 0.9
     if op in ("adam_step", "adamw_step"):
         hyper |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
     hyper |= changes
@@ -298,6 +400,9 @@ def _special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
     if "beta1" in samples[0].hyper:
         changes = {"beta1": 0.8, "beta2": 0.99, "eps": 1e-3}
         samples.append(Sample("other_betas", _arrays(op, rng, dtype, 11), {}, _hyper(op, **changes)))
+    if "rho" in samples[0].hyper:
+        samples.append(Sample("other_rho", _arrays(op, rng, dtype, 11), {}, _hyper(op, rho=0.5, eps=1e-3)))
+    if "eps" in samples[0].hyper:
         samples.append(Sample("tiny_eps", _arrays(op, rng, dtype, 37), {}, _hyper(op, eps=1e-35)))
     return samples
 
@@ -321,6 +426,9 @@ _RULES: tuple[tuple[str, Callable[..., Any], Callable[..., Any], int, int, str],
     ("nesterov_step", nesterov_step, _nesterov_bound, 5, 8, "Nesterov 1983; Sutskever et al. 2013"),
     ("adam_step", adam_step, _adam_bound, 7, 14, "Kingma, Ba 2015, Algorithm 1"),
     ("adamw_step", adamw_step, _adamw_bound, 7, 14, "Loshchilov, Hutter 2019, Algorithm 2"),
+    ("adagrad_step", adagrad_step, _adagrad_bound, 5, 8, "Duchi, Hazan, Singer 2011"),
+    ("rmsprop_step", rmsprop_step, _rmsprop_bound, 5, 10, "Tieleman, Hinton 2012, lecture 6.5"),
+    ("rmsprop_momentum_step", rmsprop_momentum_step, _rmsprop_momentum_bound, 7, 12, "Tieleman, Hinton 2012; PyTorch"),
 )
 for _name, _reference, _bound, _arrays_moved, _flop, _source in _RULES:
     register(

@@ -30,6 +30,12 @@ HYPER_FIELDS = (
     "correction2",
     "step",
     "seed",
+    "rho",
+    "l1",
+    "clip_value",
+    "clip_norm",
+    "max_norm",
+    "ema_decay",
 )
 
 # Sizes 0, 1, primes, and one below and above the tile sizes 4, 6, 8, 14, 16, 24, 32, 64. The last

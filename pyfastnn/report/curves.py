@@ -77,11 +77,11 @@ def plot_history(history: History, path: str | os.PathLike[str] | None = None) -
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=9)
     if path is not None:
-        _save(figure, os.fspath(path))
+        save_figure(figure, os.fspath(path))
     return figure
 
 
-def _save(figure: Any, path: str) -> None:
+def save_figure(figure: Any, path: str) -> None:
     """Write the picture as a whole or not at all."""
     from pyfastnn.io.atomic import atomic_write
 

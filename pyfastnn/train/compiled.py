@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfastnn.backends.cpu import HYPER, CpuPlan
+from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.graph import BATCH, Builder, Graph
 from pyfastnn.graph.autodiff import backward
 from pyfastnn.graph.rewrites import hoist_updates, to_bf16
@@ -18,11 +18,9 @@ from pyfastnn.graph.schema import Dim
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
+from pyfastnn.train.updates import COMMON, Groups, emit_updates, parameter_groups, penalty_graph
 
 Array = NDArray[Any]
-
-DECAY_GROUP, PLAIN_GROUP = 0, 1
-"""Hyper rows: parameters that weight decay applies to, and those exempt."""
 
 
 @dataclass(frozen=True)
@@ -120,35 +118,9 @@ def _targets(builder: Builder, shape: tuple[Dim, ...], head: Head, index: str) -
     return builder.view(rows, (BATCH, *shape))
 
 
-def emit_updates(builder: Builder, model: Model, optimizer: Optimizer, gradients: Mapping[str, str]) -> None:
-    """Add the update of every array that has a gradient."""
-    for name, gradient in gradients.items():
-        shape = model.declared[name].shape
-        slots = [builder.value(f"{name}.{slot}", shape, kind="state") for slot in optimizer.slots]
-        group = DECAY_GROUP if model.declared[name].decay else PLAIN_GROUP
-        builder.emit(optimizer.op, (name, gradient, *slots), group=group, name="update")
-
-
 def evaluation_graph(model: Model, loss: Loss | Sequence[Head]) -> Graph:
     """Return gather, prediction form and loss as one graph."""
     return loss_graph(model, loss, training=False)[0].graph
-
-
-def penalty_graph(model: Model) -> Graph:
-    """Return the L2 penalty of every parameter that decays."""
-    builder = Builder()
-    for name, parameter in model.trained().items():
-        if parameter.decay:
-            w = builder.value(name, parameter.shape, kind="parameter")
-            builder.emit("l2_penalty", (w,), outputs=(f"penalty({name})",), group=DECAY_GROUP, name="penalty")
-    return builder.graph
-
-
-def slot_shapes(model: Model, optimizer: Optimizer) -> dict[str, tuple[int, ...]]:
-    """Return the optimizer's arrays by name (``"linear_1.w.velocity"``)."""
-    return {
-        f"{name}.{slot}": parameter.shape for name, parameter in model.trained().items() for slot in optimizer.slots
-    }
 
 
 @dataclass
@@ -158,19 +130,22 @@ class Compiled:
     Attributes
     ----------
     train, evaluate : CpuPlan
-        The training step (and, as list ``"penalty"``, the L2 penalty), and the evaluation step.
+        The training step (and, as list ``"penalty"``, the penalties of the weights), and the evaluation step.
     batch : int
         Rows of the largest training step.
     key : tuple
         What the plans were compiled for; another key means compiling again.
+    groups : Groups
+        The hyper rows of its parameters.
     penalties : ndarray of float64
-        One item per parameter that decays, written by the list ``"penalty"``.
+        One item per penalty of a parameter that decays, written by the list ``"penalty"``.
     """
 
     train: CpuPlan
     evaluate: CpuPlan
     batch: int
     key: tuple[Any, ...]
+    groups: Groups = COMMON
     penalties: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
 
@@ -206,7 +181,7 @@ def compile_plans(
         As for `training_graph`; evaluation is never rounded or weighted.
     """
     train_graph = training_graph(model, loss, optimizer, bf16=bf16, weighted=weighted)
-    penalty = penalty_graph(model)
+    penalty = penalty_graph(model, optimizer)
     decaying = [o for node in penalty.nodes for o in node.outputs]
     counts = [k for k in train_graph.values if k.split(".")[0] in ("loss", "correct")]
     graphs = {"train": train_graph, "penalty": penalty} if decaying else {"train": train_graph}
@@ -220,85 +195,5 @@ def compile_plans(
         plan.bind({k: v for k, v in {**arrays, **slots}.items() if k in graph.values})
     penalties = np.zeros(len(decaying))
     train.bind({name: penalties[i : i + 1] for i, name in enumerate(decaying)})
-    return Compiled(train, evaluate, batch, key, penalties)
-
-
-_AHEAD = 128
-"""Steps whose hyper rows are made at once for single steps."""
-
-
-class HyperRows:
-    """The hyper rows of a run: group 0 decays, group 1 is exempt. The array is kept from one run to the next."""
-
-    def __init__(self) -> None:
-        self._array = np.zeros((0, 2, len(HYPER)))
-        self._key: tuple[Any, ...] = ()
-        self._ahead: HyperRows | None = None
-        self._first = 0
-        self._made_of: tuple[Any, ...] = ()
-
-    def one(self, optimizer: Optimizer, step: int, seed: int) -> NDArray[np.float64]:
-        """Return the rows of one step, made together with those of the steps behind it: the same bits as `fill`.
-
-        Parameters
-        ----------
-        optimizer : Optimizer
-            Gives its numbers.
-        step : int
-            Number of the step, counted from 1.
-        seed : int
-            Seed of dropout, under 2**53.
-
-        Returns
-        -------
-        ndarray of float64, shape (1, 2, fields)
-            Overwritten when the steps made ahead are used up.
-        """
-        at = step - self._first
-        made_of = (seed, optimizer, optimizer.fields())
-        if self._ahead is None or not 0 <= at < _AHEAD or made_of != self._made_of:
-            if self._ahead is None:
-                self._ahead = HyperRows()
-            self._ahead.fill(optimizer, step, _AHEAD, seed)
-            self._first, self._made_of, at = step, made_of, 0
-        return self._ahead._array[at : at + 1]
-
-    def fill(self, optimizer: Optimizer, first_step: int, steps: int, seed: int) -> NDArray[np.float64]:
-        """Return the rows of some steps.
-
-        Parameters
-        ----------
-        optimizer : Optimizer
-            Gives its numbers.
-        first_step : int
-            Number of the first step, counted from 1.
-        steps : int
-            Steps of the run.
-        seed : int
-            Seed of dropout, under 2**53.
-
-        Returns
-        -------
-        ndarray of float64, shape (steps, 2, fields)
-            Overwritten by the next call.
-        """
-        fields = optimizer.fields()
-        key = (steps, seed, *fields.items())
-        if key != self._key:
-            row = np.zeros((2, len(HYPER)))
-            row[:, HYPER["seed"]] = seed
-            for name, value in fields.items():
-                row[:, HYPER[name]] = value
-            row[PLAIN_GROUP, HYPER["weight_decay"]] = 0.0
-            self._array = np.tile(row, (steps, 1, 1))
-            self._key = key
-        number = np.arange(first_step, first_step + steps, dtype=np.float64)
-        self._array[:, :, HYPER["step"]] = number[:, None]
-        for name, values in optimizer.following(number).items():
-            self._array[:, :, HYPER[name]] = values[:, None]
-        return self._array
-
-
-def hyper_rows(optimizer: Optimizer, first_step: int, steps: int, seed: int) -> NDArray[np.float64]:
-    """Return `HyperRows.fill` of a fresh object: an array of one's own."""
-    return HyperRows().fill(optimizer, first_step, steps, seed)
+    groups = parameter_groups(model.declared, optimizer.rate_factors)
+    return Compiled(train, evaluate, batch, key, groups, penalties)

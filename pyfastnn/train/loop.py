@@ -155,7 +155,7 @@ class Loop:
             rows,
             data.batch,
             data.arrays,
-            hyper=trainer.hyper.fill(trainer.optimizer, trainer.step_count + 1, data.steps, trainer.seed),
+            hyper=trainer.hyper_rows(self.compiled.groups, data.steps, data.steps),
             watch="loss" if guarded else None,
             limit=3.0 * trainer.first_loss if lecture and trainer.epoch else math.inf,
             limit_factor=3.0 if lecture and not trainer.epoch else 0.0,
@@ -192,7 +192,7 @@ class Loop:
         row: Row = {"epoch": self.trainer.epoch, **self.data.figures(steps, rows)}
         if self.trainer.optimizer.penalized:
             row["penalty"] = float(self.compiled.penalties.sum())
-        row["learning_rate"] = self.trainer.optimizer.learning_rate
+        row["learning_rate"] = float(self.trainer.hyper.rates[max(steps, 1) - 1])
         row["seconds"] = seconds
         row["samples_per_second"] = rows / max(seconds, 1e-9)
         return row
@@ -219,7 +219,7 @@ class Loop:
             what += " and the update behind it made weights NaN or infinite"
         warnings.warn(
             f"training stopped at step {steps} of epoch {self.trainer.epoch + 1}: {what}. The weights are those of "
-            f"the start of the epoch; try a smaller learning_rate than {self.trainer.optimizer.learning_rate:g}",
+            f"the start of the epoch; try a smaller learning_rate than {self.trainer.hyper.rates[max(steps, 1) - 1]:g}",
             RuntimeWarning,
             stacklevel=5,
         )

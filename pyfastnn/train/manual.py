@@ -16,7 +16,8 @@ from pyfastnn._inputs import as_inputs
 from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.graph import Builder, Graph
 from pyfastnn.graph.autodiff import backward
-from pyfastnn.train.compiled import emit_updates, loss_graph
+from pyfastnn.train.compiled import loss_graph
+from pyfastnn.train.updates import COMMON, emit_updates, parameter_groups
 
 if TYPE_CHECKING:
     from pyfastnn.train.loop import Pass
@@ -42,6 +43,7 @@ class Manual:
         model = trainer.model
         self.batch, self.rows = batch, 0
         self.key = trainer._key()
+        self.groups = parameter_groups(model.declared, trainer.optimizer.rate_factors)
         builder, _, outputs = model.forward_graph(training=True)
         forward = list(builder.graph.nodes)
         self.scores = {f"scores{model.suffix(k)}": k for k in outputs}
@@ -128,7 +130,7 @@ class Manual:
         self._run(trainer, "update", {}, rows=1)
 
     def _run(self, trainer: Trainer, name: str, bound: Mapping[str, Array], rows: int | None = None) -> None:
-        hyper = trainer.hyper.one(trainer.optimizer, trainer.step_count + 1, trainer.seed)
+        hyper = trainer.hyper_row(self.groups)
         count = self.rows if rows is None else rows
         _, reason = self.plan.run(name, count, count, bound, hyper=hyper, threads=trainer.threads)
         if reason == "interrupted":
@@ -162,6 +164,6 @@ def gradients(trainer: Trainer, data: Pass) -> dict[str, Array]:
     gradients = {name: np.zeros(model.declared[name].shape, model.dtype) for name in found}
     arrays = {**state, **model.folded(), **{found[name]: array for name, array in gradients.items()}}
     used = {k: v for k, v in {**arrays, **data.arrays}.items() if k in builder.graph.values}
-    hyper = trainer.hyper.one(trainer.optimizer, trainer.step_count + 1, trainer.seed)
+    hyper = trainer.hyper_row(COMMON)
     plan.run("gradients", data.rows, data.rows, used, hyper=hyper, threads=trainer.threads)
     return gradients

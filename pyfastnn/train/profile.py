@@ -37,7 +37,7 @@ def profile(trainer: Trainer, X: Any, y: Any, batch_size: int | None, seconds: f
     kept = {k: v.copy() for k, v in state.items()}
     # Whole batches alone: the last one of an epoch may be smaller.
     count = max(1, min(data.rows, _SAMPLE_ROWS) // data.batch)
-    hyper = trainer.hyper.fill(trainer.optimizer, trainer.step_count + 1, count, trainer.seed)
+    hyper = trainer.hyper_rows(compiled.groups, count)
     data.arrays["index"] = np.random.default_rng(trainer.seed).permutation(data.rows)[: count * data.batch]
 
     def sample(ns: NDArray[np.int64]) -> int:

@@ -65,7 +65,7 @@ class Stepper:
         """Take one step and return why it ended; the loss is ``losses[0]``."""
         arrays = self.arrays
         arrays.update(given)
-        hyper = trainer.hyper.one(trainer.optimizer, trainer.step_count + 1, trainer.seed)
+        hyper = trainer.hyper_row(self.compiled.groups)
         try:
             return self.native.run("train", self.rows, self.rows, arrays, hyper=hyper, threads=trainer.threads)[1]
         finally:

@@ -17,8 +17,9 @@ from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
 from pyfastnn.optim import get as get_optimizer
-from pyfastnn.train.compiled import EVALUATION_BATCH, Compiled, Head, HyperRows, compile_plans, slot_shapes
+from pyfastnn.train.compiled import EVALUATION_BATCH, Compiled, Head, compile_plans
 from pyfastnn.train.history import History
+from pyfastnn.train.hyper import HyperRows, check_monitor
 from pyfastnn.train.interrupts import HeldInterrupts
 from pyfastnn.train.loop import Callback, Loop, Pass
 from pyfastnn.train.manual import Manual, gradients
@@ -26,6 +27,7 @@ from pyfastnn.train.prepare import complete, evaluation_data, training_data
 from pyfastnn.train.progress import Progress
 from pyfastnn.train.settings import check_precision, checked_loss, checked_loss_weights, is_whole
 from pyfastnn.train.stepper import Stepper
+from pyfastnn.train.updates import Groups, mean_model, slot_shapes, start_slots
 
 if TYPE_CHECKING:
     from pyfastnn.backends.compare import Difference
@@ -46,7 +48,8 @@ class Trainer:
     loss : str or Loss, or dict of them, default "softmax_cross_entropy"
         Or ``"mean_squared_error"``; a dict by output if the model has several.
     optimizer : str or Optimizer, default "adam"
-        Or ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adamw"``, or an object of `pyfastnn.optim` with its numbers.
+        Or ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adagrad"``, ``"rmsprop"``, ``"adamw"``, or an object of `pyfastnn.optim` with its
+        numbers.
     metrics : str or sequence of str, optional
         ``"accuracy"``, counted for classifiers anyway.
     loss_weights : dict of str to float, optional
@@ -227,6 +230,7 @@ class Trainer:
         found = training_data(self, X, y, rows, sample_weight)
         validation = None if X_val is None else self._evaluation_pass(X_val, y_val, "X_val", "y_val")
         data = Pass(found, int(batch_size), self.heads)
+        check_monitor(self.optimizer, list(data.figures(0, 0)), validation is not None)
         compiled = self._compile(data.batch, weighted=data.weighted)
         progress = Progress(epochs, data.steps, verbose)
         if self.epoch:
@@ -411,6 +415,18 @@ class Trainer:
         self.first_loss = math.nan
         self._compiled = None
 
+    def ema_model(self) -> Model:
+        """Return a copy of the model whose weights are the running means that the optimizer keeps.
+
+        Running statistics of normalization layers are those of the model. Training goes on with the model as it is.
+
+        Raises
+        ------
+        RuntimeError
+            If the optimizer keeps none (``ema=``), or nothing was trained yet.
+        """
+        return mean_model(self.model, self.optimizer, self.slots)
+
     # Looking inside
 
     def trace(self, X: Any, y: Any) -> tuple[dict[str, Array], list[tuple[str, float]]]:
@@ -429,7 +445,7 @@ class Trainer:
             Op and seconds per node.
         """
         data, compiled = self._batch(X, y)
-        hyper = self.hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
+        hyper = self.hyper_rows(compiled.groups, 1)
         traced = compiled.train.trace("train", data.rows, data.arrays, hyper=hyper, threads=self.threads)
         self.step_count += 1
         data.unbind(compiled.train)
@@ -453,7 +469,7 @@ class Trainer:
         data, compiled = self._batch(X, y)
         state = {**self.model.arrays(), **self.slots}
         kept = {k: v.copy() for k, v in state.items()}
-        hyper = self.hyper.fill(self.optimizer, self.step_count + 1, 1, self.seed)
+        hyper = self.hyper_rows(compiled.groups, 1)
         arrays = {**state, **self.model.folded(), **data.arrays}
         try:
             return compare(compiled.train, "train", data.rows, arrays, hyper=hyper)
@@ -524,7 +540,7 @@ class Trainer:
         """Allocate the optimizer's arrays unless they exist, and return them."""
         wanted = slot_shapes(self.model, self.optimizer)
         if list(self.slots) != list(wanted):
-            self.slots = self.model.allocate(wanted)
+            self.slots = start_slots(self.model, self.optimizer)
             self._compiled = None
         return self.slots
 
@@ -538,9 +554,20 @@ class Trainer:
         """Check rows and targets against the built model."""
         return Pass(evaluation_data(self, X, y, x_name, y_name), EVALUATION_BATCH, self.heads)
 
+    def hyper_rows(self, groups: Groups, steps: int, epoch_steps: float = math.inf) -> Array:
+        """Return the hyper rows of the next steps; ``epoch_steps`` is how many an epoch has, if they are of one."""
+        step = self.step_count + 1
+        at: dict[str, Any] = {"epoch": self.epoch, "epoch_steps": epoch_steps}
+        return self.hyper.fill(self.optimizer, step, steps, self.seed, groups, **at, history=self.history.rows)
+
+    def hyper_row(self, groups: Groups) -> Array:
+        """Return the hyper rows of the next step, one that belongs to no epoch."""
+        step, rows = self.step_count + 1, self.history.rows
+        return self.hyper.one(self.optimizer, step, self.seed, groups, epoch=self.epoch, history=rows)
+
     def _key(self, weighted: bool = False) -> tuple[Any, ...]:
         """Return what plans are compiled for, beside the batch size."""
-        return self.optimizer.op, self.model.version, self.precision, weighted
+        return self.optimizer.structure, self.model.version, self.precision, weighted
 
     def _current(self, weighted: bool | None = False) -> Compiled | None:
         """Return the compiled plans unless something they were made for has changed; None takes them with weights or without."""
