@@ -8,8 +8,6 @@ The functions keep no state and build no graph.
 
 from pyfastnn.functional.activation import (
     add,
-    elu,
-    elu_backward,
     exp,
     exp_backward,
     leaky_relu,
@@ -28,11 +26,24 @@ from pyfastnn.functional.dropout import (
     dropout_channels_backward,
 )
 from pyfastnn.functional.embedding import embedding, embedding_dw
+from pyfastnn.functional.activation_smooth import (
+    gelu,
+    gelu_backward,
+    gelu_tanh,
+    gelu_tanh_backward,
+    silu,
+    silu_backward,
+    softplus,
+    softplus_backward,
+)
+from pyfastnn.functional.dropout import dropout, dropout_backward
+from pyfastnn.functional.elu import elu, elu_backward, selu, selu_backward
 from pyfastnn.functional.gather import gather_labels, gather_rows
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
 from pyfastnn.functional.linear_bf16 import linear_dw_bf16, linear_dx_bf16, linear_forward_bf16
 from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
 from pyfastnn.functional.merge import concat, multiply, slice, slice_backward
+from pyfastnn.functional.maxout import maxout, maxout_backward
 from pyfastnn.functional.norm import batch_norm, batch_norm_backward, batch_norm_predict
 from pyfastnn.functional.optimizer import (
     adam_step,
@@ -47,6 +58,8 @@ from pyfastnn.functional.sample_norm import (
     layer_norm,
     layer_norm_backward,
 )
+from pyfastnn.functional.prelu import prelu, prelu_backward
+from pyfastnn.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 
 __all__ = [
     "adam_step",
@@ -70,6 +83,10 @@ __all__ = [
     "gather_rows",
     "group_norm",
     "group_norm_backward",
+    "gelu",
+    "gelu_backward",
+    "gelu_tanh",
+    "gelu_tanh_backward",
     "l2_penalty",
     "layer_norm",
     "layer_norm_backward",
@@ -83,18 +100,32 @@ __all__ = [
     "linear_dx",
     "linear_dx_bf16",
     "linear_forward_bf16",
+    "log_softmax",
+    "log_softmax_backward",
+    "maxout",
+    "maxout_backward",
     "mean_squared_error",
     "momentum_step",
     "multiply",
     "nesterov_step",
+    "prelu",
+    "prelu_backward",
     "relu",
     "relu_backward",
+    "selu",
+    "selu_backward",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",
     "slice",
     "slice_backward",
+    "silu",
+    "silu_backward",
+    "softmax",
+    "softmax_backward",
     "softmax_cross_entropy",
+    "softplus",
+    "softplus_backward",
     "tanh",
     "tanh_backward",
 ]

@@ -6,16 +6,20 @@ or the layers.
 
 from pyfastnn.reference import (
     activation,
+    activation_smooth,
     dropout,
     embedding,
     gather,
     linear,
     linear_bf16,
     loss,
+    maxout,
     merge,
     norm,
     optimizer,
+    prelu,
     sample_norm,
+    softmax,
 )
 from pyfastnn.reference.interpreter import interpret
 from pyfastnn.reference.spec import HYPER_FIELDS, Cost, ErrorCase, OpSpec, Rounding, Sample, specs
@@ -28,6 +32,7 @@ __all__ = [
     "Rounding",
     "Sample",
     "activation",
+    "activation_smooth",
     "dropout",
     "embedding",
     "gather",
@@ -35,9 +40,12 @@ __all__ = [
     "linear",
     "linear_bf16",
     "loss",
+    "maxout",
     "merge",
     "norm",
     "optimizer",
+    "prelu",
     "sample_norm",
+    "softmax",
     "specs",
 ]
