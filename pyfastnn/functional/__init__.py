@@ -19,13 +19,6 @@ from pyfastnn.functional.activation import (
     tanh,
     tanh_backward,
 )
-from pyfastnn.functional.dropout import (
-    dropout,
-    dropout_backward,
-    dropout_channels,
-    dropout_channels_backward,
-)
-from pyfastnn.functional.embedding import embedding, embedding_dw
 from pyfastnn.functional.activation_smooth import (
     gelu,
     gelu_backward,
@@ -36,14 +29,20 @@ from pyfastnn.functional.activation_smooth import (
     softplus,
     softplus_backward,
 )
-from pyfastnn.functional.dropout import dropout, dropout_backward
+from pyfastnn.functional.dropout import (
+    dropout,
+    dropout_backward,
+    dropout_channels,
+    dropout_channels_backward,
+)
 from pyfastnn.functional.elu import elu, elu_backward, selu, selu_backward
+from pyfastnn.functional.embedding import embedding, embedding_dw
 from pyfastnn.functional.gather import gather_labels, gather_rows
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
 from pyfastnn.functional.linear_bf16 import linear_dw_bf16, linear_dx_bf16, linear_forward_bf16
 from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
-from pyfastnn.functional.merge import concat, multiply, slice, slice_backward
 from pyfastnn.functional.maxout import maxout, maxout_backward
+from pyfastnn.functional.merge import concat, multiply, slice, slice_backward
 from pyfastnn.functional.norm import batch_norm, batch_norm_backward, batch_norm_predict
 from pyfastnn.functional.optimizer import (
     adam_step,
@@ -52,13 +51,13 @@ from pyfastnn.functional.optimizer import (
     nesterov_step,
     sgd_step,
 )
+from pyfastnn.functional.prelu import prelu, prelu_backward
 from pyfastnn.functional.sample_norm import (
     group_norm,
     group_norm_backward,
     layer_norm,
     layer_norm_backward,
 )
-from pyfastnn.functional.prelu import prelu, prelu_backward
 from pyfastnn.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 
 __all__ = [
@@ -81,12 +80,12 @@ __all__ = [
     "exp_backward",
     "gather_labels",
     "gather_rows",
-    "group_norm",
-    "group_norm_backward",
     "gelu",
     "gelu_backward",
     "gelu_tanh",
     "gelu_tanh_backward",
+    "group_norm",
+    "group_norm_backward",
     "l2_penalty",
     "layer_norm",
     "layer_norm_backward",
@@ -117,10 +116,10 @@ __all__ = [
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",
-    "slice",
-    "slice_backward",
     "silu",
     "silu_backward",
+    "slice",
+    "slice_backward",
     "softmax",
     "softmax_backward",
     "softmax_cross_entropy",
