@@ -8,7 +8,7 @@
 //   softplus   y = log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|))
 //                                                               dx = dy * sigmoid(x)
 //
-// NaN gives NaN; -inf gives 0 (-0 for silu). Max error, eps = 2^-23 or 2^-52:
+// NaN gives NaN; -inf gives 0 (-0 for silu). Max error, eps = 2^-23 or 2^-52, where no exp is subnormal:
 //   gelu       x > 0 3 ULP, else 5 * eps relative, and on AVX-512 in float32 2e-12 * |x| absolute
 //   gelu_tanh  x > 0 3 ULP, else (3 + 2 * |z|) * eps relative, and on AVX-512 in float32 2e-12 * |x| absolute
 //   silu       3 ULP (float64: 4), and 3e-37 (4e-306) absolute, where exp overflows
