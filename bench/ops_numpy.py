@@ -10,6 +10,7 @@ import numpy as np
 from bench.ops_common import PeerOp
 
 Names = SimpleNamespace
+_SELU_SCALE, _SELU_LOWEST, _ROOT = 1.0507009873554805, 1.7580993408473769, 0.7978845608028654
 _RNG = np.random.default_rng(1)
 
 
@@ -21,6 +22,45 @@ def _linear(s: Names) -> Any:
 
 def _elu(s: Names) -> Any:
     return (np.where(s.x > 0, s.x, s.alpha * np.expm1(np.minimum(s.x, 0))),)
+
+
+def _selu(s: Names) -> Any:
+    return (np.where(s.x > 0, _SELU_SCALE * s.x, _SELU_LOWEST * np.expm1(np.minimum(s.x, 0))),)
+
+
+def _gelu_tanh(s: Names) -> Any:
+    return (0.5 * s.x * (1 + np.tanh(_ROOT * (s.x + 0.044715 * s.x * s.x * s.x))),)
+
+
+def _gelu_tanh_backward(s: Names) -> Any:
+    t = np.tanh(_ROOT * (s.x + 0.044715 * s.x * s.x * s.x))
+    return (s.dy * (0.5 * (1 + t) + 0.5 * s.x * (1 - t * t) * _ROOT * (1 + 0.134145 * s.x * s.x)),)
+
+
+def _silu_backward(s: Names) -> Any:
+    y = 1 / (1 + np.exp(-s.x))
+    return (s.dy * (y * (1 + s.x * (1 - y))),)
+
+
+def _prelu_backward(s: Names) -> Any:
+    positive = s.x > 0
+    return np.where(positive, s.dy, s.slope * s.dy), np.where(positive, 0, s.dy * s.x).sum(axis=0)
+
+
+def _softmax(s: Names) -> Any:
+    np.exp(s.x - s.x.max(axis=-1, keepdims=True), out=s.out)
+    return (np.divide(s.out, s.out.sum(axis=-1, keepdims=True), out=s.out),)
+
+
+def _log_softmax(s: Names) -> Any:
+    relative = s.x - s.x.max(axis=-1, keepdims=True)
+    return (np.subtract(relative, np.log(np.exp(relative).sum(axis=-1, keepdims=True)), out=s.out),)
+
+
+def _maxout_backward(s: Names) -> Any:
+    dx = np.zeros_like(s.x)
+    np.put_along_axis(dx, s.x.argmax(axis=-1)[..., None], s.dy[..., None], axis=-1)
+    return (dx,)
 
 
 def _bn_forward(s: Names) -> Any:
@@ -102,7 +142,7 @@ def _slice_backward(s: Names) -> Any:
     return (np.pad(s.dy, ((0, 0), (int(s.start), int(s.after)))),)
 
 
-def _softmax(s: Names) -> Any:
+def _cross_entropy(s: Names) -> Any:
     n, rows = len(s.labels), np.arange(len(s.labels))
     correct = (s.scores.argmax(axis=1) == s.labels).sum()
     relative = s.scores - s.scores.max(axis=1, keepdims=True)
@@ -198,6 +238,22 @@ LIBRARY = {
     "tanh_backward": lambda s: (s.dy * (1 - s.y * s.y),),
     "exp_forward": lambda s: (np.exp(s.x, out=s.out),),
     "exp_backward": lambda s: (np.multiply(s.dy, s.y, out=s.out),),
+    "selu_forward": _selu,
+    "selu_backward": lambda s: (s.dy * np.where(s.y > 0, _SELU_SCALE, s.y + _SELU_LOWEST),),
+    "gelu_tanh_forward": _gelu_tanh,
+    "gelu_tanh_backward": _gelu_tanh_backward,
+    "silu_forward": lambda s: (s.x / (1 + np.exp(-s.x)),),
+    "silu_backward": _silu_backward,
+    "softplus_forward": lambda s: (np.logaddexp(0, s.x, out=s.out),),
+    "softplus_backward": lambda s: (s.dy / (1 + np.exp(-s.x)),),
+    "prelu_forward": lambda s: (np.where(s.x > 0, s.x, s.slope * s.x),),
+    "prelu_backward": _prelu_backward,
+    "softmax_forward": _softmax,
+    "softmax_backward": lambda s: (s.y * (s.dy - (s.dy * s.y).sum(axis=-1, keepdims=True)),),
+    "log_softmax_forward": _log_softmax,
+    "log_softmax_backward": lambda s: (s.dy - np.exp(s.y) * s.dy.sum(axis=-1, keepdims=True),),
+    "maxout_forward": lambda s: (np.max(s.x, axis=-1, out=s.out),),
+    "maxout_backward": _maxout_backward,
     "batch_norm_forward": _bn_forward,
     "batch_norm_predict": _bn_predict,
     "batch_norm_backward": _bn_backward,
@@ -215,7 +271,7 @@ LIBRARY = {
     "concat": lambda s: (np.concatenate([s.a, s.b], axis=-1, out=s.out),),
     "slice": lambda s: (s.x[:, int(s.start) : s.x.shape[-1] - int(s.after)].copy(),),
     "slice_backward": _slice_backward,
-    "softmax_cross_entropy": _softmax,
+    "softmax_cross_entropy": _cross_entropy,
     "mean_squared_error": _mse,
     "l2_penalty": lambda s: (0.5 * s.weight_decay * np.dot(s.w.ravel(), s.w.ravel()),),
     "sgd_step": _sgd,

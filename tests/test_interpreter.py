@@ -70,6 +70,13 @@ ACTIVATIONS = (
     "elu_forward",
     "sigmoid_forward",
     "tanh_forward",
+    "selu_forward",
+    "gelu_forward",
+    "gelu_tanh_forward",
+    "silu_forward",
+    "softplus_forward",
+    "softmax_forward",
+    "log_softmax_forward",
 )
 
 

@@ -29,6 +29,8 @@ EXTRA = {
     "linear_db": [{"n": 3000, "i": 1, "o": 517}],
     "softmax_cross_entropy": [{"n": 5003, "c": 10}, {"n": 1001, "c": 77}],
     "max_norm": [{"rows": 5003, "o": 33}, {"rows": 700, "o": 257}],
+    "maxout_forward": [{"n": 517, "m": 33, "k": 2}, {"n": 301, "m": 17, "k": 5}],
+    "maxout_backward": [{"n": 517, "m": 33, "k": 2}, {"n": 301, "m": 17, "k": 5}],
     "gather_rows": [{"m": 300, "n": 517, "f": 1031}],
     "gather_labels": [{"m": 1000, "n": 100003}],
     "group_norm_forward": [{"n": 9, "s": 131, "g": 10, "k": 23}],

@@ -8,8 +8,6 @@ The functions keep no state and build no graph.
 
 from pyfastnn.functional.activation import (
     add,
-    elu,
-    elu_backward,
     exp,
     exp_backward,
     leaky_relu,
@@ -21,6 +19,16 @@ from pyfastnn.functional.activation import (
     tanh,
     tanh_backward,
 )
+from pyfastnn.functional.activation_smooth import (
+    gelu,
+    gelu_backward,
+    gelu_tanh,
+    gelu_tanh_backward,
+    silu,
+    silu_backward,
+    softplus,
+    softplus_backward,
+)
 from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rmsprop_step
 from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
 from pyfastnn.functional.dropout import (
@@ -29,11 +37,13 @@ from pyfastnn.functional.dropout import (
     dropout_channels,
     dropout_channels_backward,
 )
+from pyfastnn.functional.elu import elu, elu_backward, selu, selu_backward
 from pyfastnn.functional.embedding import embedding, embedding_dw
 from pyfastnn.functional.gather import gather_labels, gather_rows
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
 from pyfastnn.functional.linear_bf16 import linear_dw_bf16, linear_dx_bf16, linear_forward_bf16
 from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
+from pyfastnn.functional.maxout import maxout, maxout_backward
 from pyfastnn.functional.merge import concat, multiply, slice, slice_backward
 from pyfastnn.functional.norm import batch_norm, batch_norm_backward, batch_norm_predict
 from pyfastnn.functional.optimizer import (
@@ -43,12 +53,14 @@ from pyfastnn.functional.optimizer import (
     nesterov_step,
     sgd_step,
 )
+from pyfastnn.functional.prelu import prelu, prelu_backward
 from pyfastnn.functional.sample_norm import (
     group_norm,
     group_norm_backward,
     layer_norm,
     layer_norm_backward,
 )
+from pyfastnn.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from pyfastnn.functional.weights import ema_step, l1_gradient, l1_penalty, max_norm
 
 __all__ = [
@@ -75,6 +87,10 @@ __all__ = [
     "exp_backward",
     "gather_labels",
     "gather_rows",
+    "gelu",
+    "gelu_backward",
+    "gelu_tanh",
+    "gelu_tanh_backward",
     "group_norm",
     "group_norm_backward",
     "l1_gradient",
@@ -92,21 +108,35 @@ __all__ = [
     "linear_dx",
     "linear_dx_bf16",
     "linear_forward_bf16",
+    "log_softmax",
+    "log_softmax_backward",
     "max_norm",
+    "maxout",
+    "maxout_backward",
     "mean_squared_error",
     "momentum_step",
     "multiply",
     "nesterov_step",
+    "prelu",
+    "prelu_backward",
     "relu",
     "relu_backward",
     "rmsprop_momentum_step",
     "rmsprop_step",
+    "selu",
+    "selu_backward",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",
+    "silu",
+    "silu_backward",
     "slice",
     "slice_backward",
+    "softmax",
+    "softmax_backward",
     "softmax_cross_entropy",
+    "softplus",
+    "softplus_backward",
     "sum_of_squares",
     "tanh",
     "tanh_backward",

@@ -127,7 +127,7 @@ def _embedding(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Need
 
 
 def _elementwise(op: str, keeps: str) -> Rule:
-    """Return the rule of an activation whose backward reads its input "x" or output "y"."""
+    """Return the rule of an op of one input whose backward reads that input "x" or the output "y"."""
 
     def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
         (x,) = node.inputs
@@ -138,6 +138,15 @@ def _elementwise(op: str, keeps: str) -> Rule:
         return {x: emit(op, (_of_output(node, dy), kept), node.attrs)[0]}
 
     return rule
+
+
+def _prelu(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    x, slope = node.inputs
+    assert x is not None and slope is not None
+    if not needs(x) and not needs(slope):
+        return {}
+    gradients = emit("prelu_backward", (_of_output(node, dy), x, slope))
+    return _collect(emit, [pair for pair in zip((x, slope), gradients, strict=True) if needs(pair[0])])
 
 
 def _norm(op: str) -> Rule:
@@ -192,9 +201,18 @@ RULES: dict[str, Rule] = {
     "relu_forward": _elementwise("relu_backward", "y"),
     "leaky_relu_forward": _elementwise("leaky_relu_backward", "x"),
     "elu_forward": _elementwise("elu_backward", "y"),
+    "selu_forward": _elementwise("selu_backward", "y"),
     "sigmoid_forward": _elementwise("sigmoid_backward", "y"),
     "tanh_forward": _elementwise("tanh_backward", "y"),
     "exp_forward": _elementwise("exp_backward", "y"),
+    "gelu_forward": _elementwise("gelu_backward", "x"),
+    "gelu_tanh_forward": _elementwise("gelu_tanh_backward", "x"),
+    "silu_forward": _elementwise("silu_backward", "x"),
+    "softplus_forward": _elementwise("softplus_backward", "x"),
+    "prelu_forward": _prelu,
+    "softmax_forward": _elementwise("softmax_backward", "y"),
+    "log_softmax_forward": _elementwise("log_softmax_backward", "y"),
+    "maxout_forward": _elementwise("maxout_backward", "x"),
     "batch_norm_forward": _norm("batch_norm_backward"),
     "layer_norm_forward": _norm("layer_norm_backward"),
     "group_norm_forward": _norm("group_norm_backward"),

@@ -1,13 +1,28 @@
 """Layers, losses, initializers and models: what a user writes a network with."""
 
 from pyfastnn.nn import initializers
-from pyfastnn.nn.activation import ELU, LeakyReLU, ReLU, Sigmoid, Tanh
+from pyfastnn.nn.activation import (
+    ELU,
+    GELU,
+    SELU,
+    Exp,
+    LeakyReLU,
+    LogSoftmax,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from pyfastnn.nn.custom import CustomLoss, Lambda
 from pyfastnn.nn.dropout import Dropout, Dropout2d
 from pyfastnn.nn.embedding import Embedding
 from pyfastnn.nn.layer import Layer
 from pyfastnn.nn.linear import Flatten, Linear
 from pyfastnn.nn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
+from pyfastnn.nn.maxout import Maxout
 from pyfastnn.nn.merge import Add, Concat
 from pyfastnn.nn.model import Model
 from pyfastnn.nn.norm import BatchNorm, GroupNorm, LayerNorm
@@ -16,6 +31,8 @@ from pyfastnn.nn.symbolic import Input, Symbol
 
 __all__ = [
     "ELU",
+    "GELU",
+    "SELU",
     "Add",
     "BatchNorm",
     "Concat",
@@ -23,6 +40,7 @@ __all__ = [
     "Dropout",
     "Dropout2d",
     "Embedding",
+    "Exp",
     "Flatten",
     "GroupNorm",
     "Input",
@@ -31,13 +49,19 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "Loss",
+    "Maxout",
     "MeanSquaredError",
     "Model",
+    "PReLU",
     "ReLU",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "Softmax",
     "SoftmaxCrossEntropy",
+    "Softplus",
     "Symbol",
     "Tanh",
     "initializers",

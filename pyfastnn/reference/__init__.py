@@ -6,6 +6,7 @@ or the layers.
 
 from pyfastnn.reference import (
     activation,
+    activation_smooth,
     clip,
     dropout,
     embedding,
@@ -13,10 +14,13 @@ from pyfastnn.reference import (
     linear,
     linear_bf16,
     loss,
+    maxout,
     merge,
     norm,
     optimizer,
+    prelu,
     sample_norm,
+    softmax,
     weights,
 )
 from pyfastnn.reference.interpreter import interpret
@@ -30,6 +34,7 @@ __all__ = [
     "Rounding",
     "Sample",
     "activation",
+    "activation_smooth",
     "clip",
     "dropout",
     "embedding",
@@ -38,10 +43,13 @@ __all__ = [
     "linear",
     "linear_bf16",
     "loss",
+    "maxout",
     "merge",
     "norm",
     "optimizer",
+    "prelu",
     "sample_norm",
+    "softmax",
     "specs",
     "weights",
 ]

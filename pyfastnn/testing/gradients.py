@@ -16,15 +16,26 @@ from pyfastnn.testing.compare import Array
 LOSSES = ("softmax_cross_entropy", "mean_squared_error")
 """Ops whose gradient is one of their outputs."""
 
-_LEAST = {("batch_norm_forward", "n"): 3, ("layer_norm_forward", "c"): 3, ("group_norm_forward", "k"): 3}
-"""Sizes of what is normalized: statistics of one or two numbers have no derivative to speak of."""
+_LEAST = {
+    ("batch_norm_forward", "n"): 3,
+    ("layer_norm_forward", "c"): 3,
+    ("group_norm_forward", "k"): 3,
+    ("prelu_forward", "n"): 3,
+    ("prelu_forward", "c"): 3,
+    ("gelu_forward", "size"): 3,
+    ("gelu_tanh_forward", "size"): 3,
+    ("softmax_forward", "c"): 2,
+    ("log_softmax_forward", "c"): 2,
+}
+"""Least sizes: statistics of one or two numbers have no derivative to speak of, nor has the tail of gelu or the softmax of one
+number, and PReLU wants inputs of both signs."""
 
-_KINKED = ("relu_forward", "leaky_relu_forward", "elu_forward")
+_KINKED = ("relu_forward", "leaky_relu_forward", "elu_forward", "selu_forward", "prelu_forward")
 _STEP = 1e-5
 
 
 def _random_sizes(op: str, rng: np.random.Generator) -> dict[str, int]:
-    """Return small sizes; normalizations have numbers enough for statistics that are no accident."""
+    """Return small sizes; enough for a derivative to speak of."""
     sizes = {}
     for name in specs()[op].shapes[0]:
         sizes[name] = int(rng.integers(_LEAST.get((op, name), 1), 7))
