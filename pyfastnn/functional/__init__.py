@@ -30,7 +30,10 @@ from pyfastnn.functional.dropout import (
     dropout_channels_backward,
 )
 from pyfastnn.functional.embedding import embedding, embedding_dw
+from pyfastnn.functional.augment import augment, augment_backward
+from pyfastnn.functional.dropout import dropout, dropout_backward
 from pyfastnn.functional.gather import gather_labels, gather_rows
+from pyfastnn.functional.gather_csr import gather_csr
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
 from pyfastnn.functional.linear_bf16 import linear_dw_bf16, linear_dx_bf16, linear_forward_bf16
 from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
@@ -56,6 +59,8 @@ __all__ = [
     "adam_step",
     "adamw_step",
     "add",
+    "augment",
+    "augment_backward",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_predict",
@@ -73,6 +78,7 @@ __all__ = [
     "embedding_dw",
     "exp",
     "exp_backward",
+    "gather_csr",
     "gather_labels",
     "gather_rows",
     "group_norm",

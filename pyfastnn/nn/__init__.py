@@ -2,6 +2,7 @@
 
 from pyfastnn.nn import initializers
 from pyfastnn.nn.activation import ELU, LeakyReLU, ReLU, Sigmoid, Tanh
+from pyfastnn.nn.augmentation import Cutout, RandomCrop, RandomFlip
 from pyfastnn.nn.custom import CustomLoss, Lambda
 from pyfastnn.nn.dropout import Dropout, Dropout2d
 from pyfastnn.nn.embedding import Embedding
@@ -20,6 +21,7 @@ __all__ = [
     "BatchNorm",
     "Concat",
     "CustomLoss",
+    "Cutout",
     "Dropout",
     "Dropout2d",
     "Embedding",
@@ -34,6 +36,8 @@ __all__ = [
     "Loss",
     "MeanSquaredError",
     "Model",
+    "RandomCrop",
+    "RandomFlip",
     "ReLU",
     "Sequential",
     "Sigmoid",
