@@ -82,7 +82,7 @@ def test_training_step_agrees_with_the_reference(name, dtype):
     assert len(changed) == 1
     centred = trainer.model.preprocess.transform(IMAGES, dtype)
     same = (values[changed[0]] == centred).all(axis=(1, 2, 3))
-    assert 0 < len(IMAGES) - same.sum()
+    assert not same.all()
 
 
 def test_layers_of_one_network_draw_for_themselves():

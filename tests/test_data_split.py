@@ -189,7 +189,7 @@ def test_stratified_folds_keep_the_shares(labels, shuffle):
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_groups_stay_together(shuffle):
+def test_groups_stay_in_one_fold(shuffle):
     groups = np.random.default_rng(3).integers(0, 17, 200)
     found = folds(200, 4, groups=groups, shuffle=shuffle)
     assert_folds(found, 200, 4)
@@ -223,8 +223,16 @@ def test_seed_decides_folds():
         ({"n": 10, "seed": -1}, ValueError, "folds: 'seed' is -1"),
         ({"n": 10, "seed": True}, TypeError, "folds: 'seed' is True"),
         ({"n": 10, "stratify": np.zeros(9)}, ValueError, r"folds: 'stratify' has shape \(9,\), expected \(10,\)"),
-        ({"n": 10, "stratify": ["a"] * 8 + ["b"] * 2}, ValueError, "'stratify' has 2 rows of 'b', expected at least one for each of 5"),
-        ({"n": 10, "groups": np.arange(10) // 3}, ValueError, "'groups' has 4 groups, expected at least one for each of 5 folds"),
+        (
+            {"n": 10, "stratify": ["a"] * 8 + ["b"] * 2},
+            ValueError,
+            "'stratify' has 2 rows of 'b', expected at least one for each of 5",
+        ),
+        (
+            {"n": 10, "groups": np.arange(10) // 3},
+            ValueError,
+            "'groups' has 4 groups, expected at least one for each of 5 folds",
+        ),
         ({"n": 10, "groups": np.arange(10), "stratify": np.arange(10)}, ValueError, "exclude each other"),
     ],
 )

@@ -37,7 +37,8 @@ def test_a_plan_trains_on_them():
     """All sizes are known only when the arrays are bound; the rows advance with the batch."""
     builder = Builder()
     data, columns, starts = (
-        builder.value(n, (size,), d) for n, size, d in (("data", "z", "T"), ("columns", "z", "i64"), ("starts", "r", "i64"))
+        builder.value(n, (size,), d)
+        for n, size, d in (("data", "z", "T"), ("columns", "z", "i64"), ("starts", "r", "i64"))
     )
     index = builder.value("index", (BATCH,), "i64")
     builder.emit("gather_csr", (data, columns, starts, index), {"features": 17}, outputs=("x",))

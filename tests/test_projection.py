@@ -94,7 +94,9 @@ def test_eps_is_added_to_every_variance():
     np.testing.assert_allclose(q.transform(X, np.float64), expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", [k for k in MAKE if k not in ("pca 3", "pca share", "zca 5", "whiten pca share", "long chain")])
+@pytest.mark.parametrize(
+    "name", [k for k in MAKE if k not in ("pca 3", "pca share", "zca 5", "whiten pca share", "long chain")]
+)
 def test_undone(name):
     p = MAKE[name]().fit(X)
     back = p.inverse_transform(p.transform(X, np.float64))
@@ -256,7 +258,9 @@ def test_the_product_of_a_preprocessing_is_never_rounded_to_bfloat16():
 
 def test_whitened_digits_train():
     rows, labels = load_digits()
-    trainer = fnn.Trainer(nn.Sequential(nn.Linear(32), nn.ReLU(), nn.Linear(10), preprocess=Whiten("pca", components=0.95, eps=1e-2)))
+    trainer = fnn.Trainer(
+        nn.Sequential(nn.Linear(32), nn.ReLU(), nn.Linear(10), preprocess=Whiten("pca", components=0.95, eps=1e-2))
+    )
     trainer.fit(rows[:1500], labels[:1500], epochs=15, verbose=0)
     assert trainer.evaluate(rows[1500:], labels[1500:])["accuracy"] > 0.85
     assert trainer.model.declared["linear_1.w"].shape[0] < 40

@@ -61,7 +61,13 @@ SOURCES = {
 @pytest.mark.parametrize("name", SOURCES)
 def test_sources_read_the_rows(name, tmp_path):
     with SOURCES[name](tmp_path) as source:
-        assert (source.shape, source.dtype, len(source), source.ndim, source.size) == (X.shape, X.dtype, 1003, 3, X.size)
+        assert (source.shape, source.dtype, len(source), source.ndim, source.size) == (
+            X.shape,
+            X.dtype,
+            1003,
+            3,
+            X.size,
+        )
         assert_same_bits(source[:], X)
         assert_same_bits(source[900:2000], X[900:])
         assert_same_bits(source[-1], X[-1])
@@ -97,7 +103,9 @@ def test_every_row_comes_once_with_its_target(name, shuffle, tmp_path):
 
 def test_order_is_fixed_by_seed_and_epoch():
     def order(seed, epoch):
-        return np.concatenate([t.copy() for _, t in Stream(X, np.arange(1003), block_rows=40, seed=seed).blocks(epoch)]).tolist()
+        return np.concatenate(
+            [t.copy() for _, t in Stream(X, np.arange(1003), block_rows=40, seed=seed).blocks(epoch)]
+        ).tolist()
 
     assert order(1, 0) == order(1, 0)
     assert len({tuple(order(s, e)) for s in (1, 2) for e in (0, 1)}) == 4
@@ -118,7 +126,9 @@ def test_sizes_that_are_chosen():
     assert Stream(X, Y, block_rows=640).chunk_rows == 10
     assert Stream(X, Y, block_rows=6000).block_count == 1
     assert Stream(X, Y, chunk_rows=3).block_rows % 3 == 0
-    assert repr(stream).startswith("Stream((4000, 3072) uint8, 1 blocks of 10880 rows" if stream.block_rows == 10880 else "Stream(")
+    assert repr(stream).startswith(
+        "Stream((4000, 3072) uint8, 1 blocks of 10880 rows" if stream.block_rows == 10880 else "Stream("
+    )
 
 
 def test_the_next_block_is_read_meanwhile():

@@ -1,15 +1,16 @@
-// Random changes of the images [n, h, w, c] of a batch: flips, a shifted crop of the padded image, and a square of zeros.
+// Random changes of the images [n, h, w, c] of a batch: flips, a shifted crop of the padded image, and a square of
+// zeros.
 //
 //   forward   y[i, j] = 0 inside the square, else x[a, b], or 0 where (a, b) is outside the image
 //             a = (h - 1 - i if flipped vertically, else i) + shift_v,   shift_v and shift_h in [-pad, pad]
 //             b = (w - 1 - j if flipped horizontally, else j) + shift_h
 //   backward  dx[a, b] = dy[i, j] where the forward pass copied x[a, b] to y[i, j], else 0
 //
-// `flip` is 1 for horizontal, 2 for vertical, 3 for both; each happens with probability 1/2. The square has `cutout` pixels
-// a side around a pixel drawn from the whole image, and is cut off at the border (DeVries and Taylor, arXiv 1708.04552).
-// Image k takes the four words of Philox4x32-10 with key (seed low, seed high) and counter (k low, k high, node, step low):
-// the top two bits of the first say which flips happen, the next two give the shifts, the last one the square's centre, each
-// as (word * choices) >> 32. Copies only: exact, a NaN goes where its pixel goes.
+// `flip` is 1 for horizontal, 2 for vertical, 3 for both; each happens with probability 1/2. The square has `cutout`
+// pixels a side around a pixel drawn from the whole image, and is cut off at the border (DeVries and Taylor, arXiv
+// 1708.04552). Image k takes the four words of Philox4x32-10 with key (seed low, seed high) and counter (k low, k high,
+// node, step low): the top two bits of the first say which flips happen, the next two give the shifts, the last one the
+// square's centre, each as (word * choices) >> 32. Copies only: exact, a NaN goes where its pixel goes.
 #include "kernels/kernel.hpp"
 #include "kernels/philox.hpp"
 

@@ -2,10 +2,10 @@
 //
 //   x[i, :] = 0, then x[i, columns[p]] += data[p] for p from starts[index[i]] to starts[index[i] + 1]
 //
-// Columns that stand twice in a row are added up in their order, as SciPy does. A column outside [0, features) is left out,
-// starts outside the data end at its border, and an index without a row makes a row of NaN, so that whatever the arrays hold
-// nothing is read or written beside them. NaN in data stays NaN. Exact where every column stands once, else one rounding for
-// each addition.
+// Columns that stand twice in a row are added up in their order, as SciPy does. A column outside [0, features) is left
+// out, starts outside the data end at its border, and an index without a row makes a row of NaN, so that whatever the
+// arrays hold nothing is read or written beside them. NaN in data stays NaN. Exact where every column stands once, else
+// one rounding for each addition.
 #include "kernels/kernel.hpp"
 
 namespace pfn::PFN_ISA {

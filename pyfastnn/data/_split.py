@@ -191,7 +191,9 @@ def folds(
         codes, sizes = _codes("folds", "stratify", stratify, n)
         if sizes.min() < k:
             rare = np.unique(np.asarray(stratify).reshape(-1))[sizes.argmin()]
-            raise ValueError(f"folds: 'stratify' has {sizes.min()} rows of {rare.item()!r}, expected at least one for each of {k} folds")
+            raise ValueError(
+                f"folds: 'stratify' has {sizes.min()} rows of {rare.item()!r}, expected at least one for each of {k} folds"
+            )
         # Dealt out class by class without starting again, so that the sizes of the folds stay even too.
         fold[order[np.argsort(codes[order], kind="stable")]] = np.arange(n) % k
     elif groups is not None:

@@ -155,7 +155,9 @@ class FileRows(Source):
         found = os.fstat(self._fd).st_size
         if found < wanted:
             self.close()
-            raise DataError(f"'{self.path}' has {found} bytes, expected {wanted} for {self.dtype} of shape {self.shape}")
+            raise DataError(
+                f"'{self.path}' has {found} bytes, expected {wanted} for {self.dtype} of shape {self.shape}"
+            )
 
     def read(self, first: Runs, count: Runs, out: Array) -> None:
         """Read runs of rows without the GIL."""
@@ -278,7 +280,9 @@ class NpyFile(FileRows):
         if not shape:
             raise DataError(f"'{name}' holds a single value, expected rows")
         if fortran and len(shape) > 1:
-            raise DataError(f"'{name}' is in Fortran order, where rows do not lie together; save numpy.ascontiguousarray of it")
+            raise DataError(
+                f"'{name}' is in Fortran order, where rows do not lie together; save numpy.ascontiguousarray of it"
+            )
         if dtype.kind not in "biuf" or not dtype.isnative:
             raise DataError(f"'{name}' has dtype {dtype}, expected plain numbers of this machine's byte order")
         super().__init__(name, shape, dtype, offset)
@@ -317,7 +321,12 @@ class HDF5(Source):
         except OSError as e:
             raise DataError(f"'{self.path}' cannot be opened as HDF5: {' '.join(str(e).split())}") from e
         found = self._file.get(name)
-        if not isinstance(found, h5py.Dataset) or found.shape is None or found.ndim == 0 or found.dtype.kind not in "biuf":
+        if (
+            not isinstance(found, h5py.Dataset)
+            or found.shape is None
+            or found.ndim == 0
+            or found.dtype.kind not in "biuf"
+        ):
             from pyfastnn._names import unknown
 
             names: list[str] = []
@@ -380,10 +389,14 @@ def as_source(rows: Any, name: str) -> Source:
         path = os.fspath(rows)
         if str(path).endswith(".npy"):
             return NpyFile(path)
-        hint = f"pyfastnn.data.HDF5({path!r}, 'name')" if str(path).endswith((".h5", ".hdf5")) else "pyfastnn.data.RawFile"
+        hint = (
+            f"pyfastnn.data.HDF5({path!r}, 'name')" if str(path).endswith((".h5", ".hdf5")) else "pyfastnn.data.RawFile"
+        )
         raise ValueError(f"{name!r} is the path {path!r}, expected a .npy file; for others write {hint}")
     if not isinstance(rows, np.ndarray):
-        raise TypeError(f"{name!r} is {type(rows).__name__}, expected an array, the path of a .npy file, RawFile or HDF5")
+        raise TypeError(
+            f"{name!r} is {type(rows).__name__}, expected an array, the path of a .npy file, RawFile or HDF5"
+        )
     if rows.ndim == 0:
         raise ValueError(f"{name!r} is a single value, expected rows")
     return ArrayRows(rows)

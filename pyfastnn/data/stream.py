@@ -215,4 +215,3 @@ class Stream:
     def __repr__(self) -> str:
         """Show what is streamed."""
         return f"Stream({self.X.shape} {self.X.dtype}, {self.block_count} blocks of {self.block_rows} rows, seed={self.seed})"
-

@@ -73,10 +73,11 @@ def augment(
     >>> import numpy as np
     >>> from pyfastnn import functional as F
     >>> image = np.arange(1.0, 5.0).reshape(1, 1, 4, 1)
-    >>> [F.augment(image, flip=1, seed=seed).ravel().tolist() for seed in (0, 2)]
+    >>> [F.augment(image, flip=1, seed=seed).ravel().tolist() for seed in (0, 1)]
     [[1.0, 2.0, 3.0, 4.0], [4.0, 3.0, 2.0, 1.0]]
-    >>> F.augment(image, pad=1, seed=0).ravel()
-    array([0., 0., 0., 0.])
+    >>> F.augment(image.reshape(1, 2, 2, 1), pad=1, seed=5).reshape(2, 2)
+    array([[0., 0.],
+           [2., 0.]])
     """
     numbers = _numbers("augment", flip, pad, cutout, seed, step, node)
     return _call("augment", (x,), None if out is None else (out,), numbers, _row((0.0, seed, step)))[0]
@@ -121,7 +122,7 @@ def augment_backward(
     >>> import numpy as np
     >>> from pyfastnn import functional as F
     >>> dy = np.arange(1.0, 5.0).reshape(1, 1, 4, 1)
-    >>> F.augment_backward(dy, flip=1, seed=2).ravel()
+    >>> F.augment_backward(dy, flip=1, seed=1).ravel()
     array([4., 3., 2., 1.])
     """
     numbers = _numbers("augment_backward", flip, pad, cutout, seed, step, node)

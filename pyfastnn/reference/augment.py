@@ -139,7 +139,7 @@ def _case(name: str) -> Any:
 
 def _special(name: str) -> Any:
     def special(rng: Rng, dtype: DTypeLike) -> list[Sample]:
-        images = {name: normal(rng, dtype, 21, 6, 5, 3)}
+        images = {name: normal(rng, dtype, 7, 5, 4, 2)}
         odd = {name: np.resize(awkward(dtype), (7, 5, 4, 2)).astype(dtype)}
         far = {"seed": float(2**53 - 1), "step": float(2**32 + 9)}
         settings = {

@@ -55,9 +55,7 @@ def terms(data: Array, columns: Array, starts: Array, index: Array, features: in
     return x, size, count
 
 
-def _bound(
-    r: Rounding, data: Array, columns: Array, starts: Array, index: Array, *, features: float = 0
-) -> tuple[Any]:
+def _bound(r: Rounding, data: Array, columns: Array, starts: Array, index: Array, *, features: float = 0) -> tuple[Any]:
     _, size, count = terms(data, columns, starts, index, int(features))
     # k items of a column need k - 1 roundings; the first is added to an exact zero.
     return (np.where(count > 1, r.relative(1, size) * np.maximum(count - 1, 0), 0),)

@@ -206,9 +206,7 @@ class Preprocessor:
         assert self.matrix_ is not None
         matrix = builder.value(f"{prefix}matrix", self.matrix_.shape, kind="state")
         bias = None if self.bias_ is None else builder.value(f"{prefix}bias", self.bias_.shape, kind="state")
-        (gathered,) = builder.emit(
-            "gather_rows", (data, index, *fold), outputs=(f"{prefix}gathered",), name="gather"
-        )
+        (gathered,) = builder.emit("gather_rows", (data, index, *fold), outputs=(f"{prefix}gathered",), name="gather")
         return builder.emit("linear_forward", (gathered, matrix, bias), outputs=(x,), name="preprocess")[0]
 
     def arrays(self, prefix: str = "", dtype: npt.DTypeLike = np.float32) -> dict[str, Array]:
@@ -302,10 +300,14 @@ class Preprocessor:
             raise RuntimeError(f"{type(self).__name__}: call fit(X) first")
 
     def _check_input(
-        self, x: Rows, name: str = "X", allowed: tuple[str, ...] = ("float32", "float64", "uint8")
+        self,
+        x: Rows,
+        name: str = "X",
+        allowed: tuple[str, ...] = ("float32", "float64", "uint8"),
+        kinds: tuple[type, ...] = (np.ndarray, Source),
     ) -> None:
         kind = type(self).__name__
-        if not isinstance(x, (np.ndarray, Source)):
+        if not isinstance(x, kinds):
             raise TypeError(f"{kind}: {name!r} is {type(x).__name__}, expected a NumPy array")
         if x.dtype not in [np.dtype(a) for a in allowed]:
             raise TypeError(f"{kind}: {name!r} has dtype {x.dtype}, expected {', '.join(allowed)}")
@@ -315,9 +317,7 @@ class Preprocessor:
     def _check_array(
         self, x: Array, name: str = "X", allowed: tuple[str, ...] = ("float32", "float64", "uint8")
     ) -> None:
-        if isinstance(x, Source):
-            raise TypeError(f"{type(self).__name__}: {name!r} is {type(x).__name__}, expected a NumPy array")
-        self._check_input(x, name, allowed)
+        self._check_input(x, name, allowed, (np.ndarray,))
 
     def _check_width(self, x: Array, wanted: int, name: str = "X") -> None:
         found = math.prod(x.shape[1:])

@@ -41,6 +41,7 @@ class Compose(Preprocessor):
     """
 
     name = "compose"
+    parts: tuple[Preprocessor, ...]
 
     def __init__(self, parts: Sequence[Preprocessor]) -> None:
         flat: list[Preprocessor] = []
@@ -131,7 +132,9 @@ class Compose(Preprocessor):
         known = [f"{i}." for i in range(len(self.parts))]
         for key in state:
             if not any(key.startswith(k) for k in known):
-                raise ValueError(f"preprocessing 'compose': 'state' has {key!r}, expected the number of a part and a dot before it")
+                raise ValueError(
+                    f"preprocessing 'compose': 'state' has {key!r}, expected the number of a part and a dot before it"
+                )
         for prefix, part in zip(known, self.parts, strict=True):
             part._restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self._fold()

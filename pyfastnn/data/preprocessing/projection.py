@@ -134,7 +134,9 @@ class _Projection(Preprocessor):
             )
         self._check_features(mean.size)
         if variance.shape != axes.shape[:1] or ratio.shape != variance.shape or (variance < 0).any():
-            raise ValueError(f"preprocessing {self.name!r}: 'variance' and 'ratio' must have one item of 0 or more for each axis")
+            raise ValueError(
+                f"preprocessing {self.name!r}: 'variance' and 'ratio' must have one item of 0 or more for each axis"
+            )
         if isinstance(self.components, int) and self.components != len(axes):
             raise ValueError(f"preprocessing {self.name!r}: {len(axes)} axes for components={self.components}")
         self._set(mean, axes, variance, ratio)
@@ -197,8 +199,9 @@ class Whiten(_Projection):
         How many axes of largest variance to keep: all, so many, or (a float between 0 and 1) as few as together have this share of the
         variance.
     eps : float, default 1e-5
-        Added to every variance, 0 or more. It limits how much axes of little variance, which are noise, are stretched, so it belongs to the
-        scale of the data: 1e-5 is for values around 1, for bytes from 0 to 255 it is about 65000 times as large. (`Compose` rescales first.)
+        Added to every variance, 0 or more. It limits how much axes of little variance, which are noise, are stretched. It belongs to the
+        scale of the data: 1e-5 is meant for values around 1; bytes from 0 to 255 are rescaled first (`Compose`), or take an eps 65025 times
+        as large.
 
     Raises
     ------
@@ -283,5 +286,7 @@ def _check_components(kind: str, components: Any) -> int | float | None:
             raise ValueError(f"{kind}: 'components' is {components}, expected 1 or more")
         return int(components)
     if not 0.0 < components < 1.0:
-        raise ValueError(f"{kind}: 'components' is {components}, expected a share strictly between 0 and 1, or a whole number")
+        raise ValueError(
+            f"{kind}: 'components' is {components}, expected a share strictly between 0 and 1, or a whole number"
+        )
     return float(components)
