@@ -21,7 +21,8 @@ Array = npt.NDArray[Any]
 
 CHUNK_BYTES = 1 << 18
 """Of rows that stay together: reading so much at once costs little more than reading in order, even from a disk."""
-BLOCK_BYTES = 1 << 25
+BLOCK_BYTES = 1 << 24
+"""Of a block: larger ones leave the caches and take longer to wait for at the start of an epoch."""
 BLOCK_CHUNKS = 64
 """Least chunks of a block, so that it holds rows from all over the data."""
 
@@ -40,9 +41,9 @@ class Stream:
     y : array, path of a ``.npy`` file, RawFile or HDF5
         As many targets or labels.
     block_rows : int, optional
-        Rows of a block, a multiple of ``chunk_rows``; about 32 MiB by default.
+        Rows of a block, a multiple of ``chunk_rows``; by default a power of two, of at most 16 MiB.
     chunk_rows : int, optional
-        Rows that stay together; about 256 KiB, and at most a 64th of a block, by default.
+        Rows that stay together; by default a power of two, of at most 256 KiB and a 64th of a block.
     shuffle : bool, default True
         Whether each epoch has a new order of the chunks. If False, the blocks come as they lie in the file.
     seed : int, 0 <= seed < 2**53, default 0
@@ -118,8 +119,11 @@ class Stream:
             chunk = next(c for c in range(most, 0, -1) if block_rows % c == 0)
         else:
             # A power of two, so that the usual batches fill a block.
-            chunk = 1 << max(0, (CHUNK_BYTES // row_bytes).bit_length() - 1)
-        block = chunk * max(BLOCK_CHUNKS, BLOCK_BYTES // (row_bytes * chunk)) if block_rows is None else block_rows
+            chunk = _power_of_two(CHUNK_BYTES // row_bytes)
+        if block_rows is None:
+            block = chunk * max(BLOCK_CHUNKS, _power_of_two(BLOCK_BYTES // (row_bytes * chunk)))
+        else:
+            block = operator.index(block_rows)
         if block % chunk:
             raise ValueError(f"Stream: 'block_rows' is {block}, expected a multiple of 'chunk_rows', {chunk}")
         return chunk, block
@@ -215,3 +219,8 @@ class Stream:
     def __repr__(self) -> str:
         """Show what is streamed."""
         return f"Stream({self.X.shape} {self.X.dtype}, {self.block_count} blocks of {self.block_rows} rows, seed={self.seed})"
+
+
+def _power_of_two(most: int) -> int:
+    """Return the largest power of two up to ``most``, at least 1."""
+    return 1 << max(0, most.bit_length() - 1)
