@@ -145,7 +145,7 @@ def from_file(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> Mode
         model = _model(architecture, tensors)
         own = {k: v for k, v in tensors.items() if not k.startswith(_PREPROCESS) and "/" not in k}
         model.load_state_dict(own)
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RuntimeError) as error:
         raise ModelFileError(f"the architecture does not describe a model: {error}") from None
     return model
 

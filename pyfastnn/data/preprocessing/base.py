@@ -169,13 +169,18 @@ class Preprocessor:
         return input_shape
 
     @property
+    def fitted(self) -> bool:
+        """Whether `fit` was called."""
+        return hasattr(self, "shift_")
+
+    @property
     def needs_fit_for_shape(self) -> bool:
         """Whether `output_shape` is known only once `fit` was called."""
         return False
 
     # Inside a network
 
-    def emit(self, builder: Builder, data: str, index: str, prefix: str = "") -> str:
+    def emit(self, builder: Builder, data: str, index: str, prefix: str) -> str:
         """Add the gather of the rows, preprocessed on the way, to a graph.
 
         Parameters
@@ -184,7 +189,7 @@ class Preprocessor:
             The graph under construction.
         data, index : str
             Values: the raw rows, flat, and the numbers of those to take.
-        prefix : str, default ""
+        prefix : str
             Put before the names of all values that are added.
 
         Returns
@@ -202,21 +207,21 @@ class Preprocessor:
         x = f"{prefix}x"
         if not self._mixes:
             return builder.emit("gather_rows", (data, index, *fold), outputs=(x,), name="gather")[0]
-        self._check_fitted()
+        self._check_fitted_in_model()
         assert self.matrix_ is not None
         matrix = builder.value(f"{prefix}matrix", self.matrix_.shape, kind="state")
         bias = None if self.bias_ is None else builder.value(f"{prefix}bias", self.bias_.shape, kind="state")
         (gathered,) = builder.emit("gather_rows", (data, index, *fold), outputs=(f"{prefix}gathered",), name="gather")
         return builder.emit("linear_forward", (gathered, matrix, bias), outputs=(x,), name="preprocess")[0]
 
-    def arrays(self, prefix: str = "", dtype: npt.DTypeLike = np.float32) -> dict[str, Array]:
+    def arrays(self, prefix: str, dtype: npt.DTypeLike) -> dict[str, Array]:
         """Return the arrays that the nodes of `emit` read, by value name.
 
         Parameters
         ----------
-        prefix : str, default ""
+        prefix : str
             As for `emit`.
-        dtype : dtype, default float32
+        dtype : dtype
             The model's float type.
 
         Raises
@@ -224,7 +229,7 @@ class Preprocessor:
         RuntimeError
             If `fit` was not called.
         """
-        self._check_fitted()
+        self._check_fitted_in_model()
         found = {"shift": self.shift_, "scale": self.scale_, "matrix": self.matrix_, "bias": self.bias_}
         return {prefix + k: np.ascontiguousarray(v, dtype) for k, v in found.items() if v is not None}
 
@@ -296,8 +301,12 @@ class Preprocessor:
     # Checks
 
     def _check_fitted(self) -> None:
-        if not hasattr(self, "shift_"):
+        if not self.fitted:
             raise RuntimeError(f"{type(self).__name__}: call fit(X) first")
+
+    def _check_fitted_in_model(self) -> None:
+        if not self.fitted:
+            raise RuntimeError(f"the model's preprocessing {self!r} is not fitted yet: train the model first")
 
     def _check_input(
         self,

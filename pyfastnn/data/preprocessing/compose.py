@@ -54,7 +54,7 @@ class Compose(Preprocessor):
         if len({id(part) for part in flat}) < len(flat):
             raise ValueError("Compose: the same object stands twice; make a second one")
         self.parts = tuple(flat)
-        if all(hasattr(part, "shift_") for part in self.parts):
+        if all(part.fitted for part in self.parts):
             self._fold()
 
     @property

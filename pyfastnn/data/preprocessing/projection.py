@@ -47,7 +47,7 @@ class _Projection(Preprocessor):
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of a row behind the preprocessing, given that of a raw one."""
         features = math.prod(input_shape)
-        if hasattr(self, "shift_"):
+        if self.fitted:
             if features != self.shift_.size:
                 raise ValueError(
                     f"{type(self).__name__}: it was fitted on rows of {self.shift_.size} values, these have {features}"
@@ -60,7 +60,7 @@ class _Projection(Preprocessor):
     @property
     def needs_fit_for_shape(self) -> bool:
         """Whether `output_shape` is known only once `fit` was called."""
-        return isinstance(self.components, float) and not hasattr(self, "shift_")
+        return isinstance(self.components, float) and not self.fitted
 
     def _count(self, features: int, ratio: Floats | None) -> int:
         """Return how many axes are kept."""
@@ -241,7 +241,7 @@ class Whiten(_Projection):
         """Return the shape of a row behind the preprocessing, given that of a raw one."""
         if self.method == "pca":
             return super().output_shape(input_shape)
-        if hasattr(self, "shift_"):
+        if self.fitted:
             super().output_shape(input_shape)
         return input_shape
 
