@@ -164,6 +164,24 @@ def test_gradient_flows_through_a_change_inside_a_network():
     assert ops.count("augment_backward") == 4
 
 
+def test_gradients_go_back_to_the_raw_pixels():
+    """A pixel of the raw image gets the gradient of where it went, in the draw of this step."""
+    trainer = trainer_of(nn.RandomCrop(padding=1), nn.RandomFlip(), dtype="float64")
+    trainer.step(IMAGES, LABELS)
+    base = IMAGES.astype(np.float64)
+    dscores = RNG.standard_normal((60, 4))
+
+    def objective(rows: np.ndarray) -> np.ndarray:
+        return (trainer.forward(rows) * dscores).sum(axis=1)
+
+    objective(base)
+    gradient = trainer.backward(dscores, input_gradient=True).reshape(base.shape)
+    direction = RNG.standard_normal(base.shape)
+    difference = objective(base + direction) - objective(base)  # the network is linear in its input
+    expected = (gradient * direction).sum(axis=(1, 2, 3))
+    np.testing.assert_allclose(difference, expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [

@@ -266,6 +266,35 @@ def test_whitened_digits_train():
     assert trainer.model.declared["linear_1.w"].shape[0] < 40
 
 
+def test_inputs_of_one_model_have_their_own(tmp_path):
+    wide, images = nn.Input(12, name="wide"), nn.Input((4, 3, 2), name="images")
+    merged = nn.Concat()(nn.Linear(4)(wide), nn.Flatten()(nn.BatchNorm()(images)))
+    made = {"wide": PCA(components=5), "images": Compose([Rescale(), Whiten(eps=1e-2)])}
+    model = nn.Model([wide, images], nn.Linear(3)(merged), preprocess=made)
+    assert model.declared["linear_1.w"].shape == (5, 4)
+    rows, y = {"wide": X[:60], "images": BYTES}, np.arange(60) % 3
+    trainer = fnn.Trainer(model, seed=1)
+    trainer.fit(rows, y, epochs=2, verbose=0)
+    assert trainer.compare(rows, y) is None
+    model.save(tmp_path / "m")
+    assert_same_bits(fnn.load(tmp_path / "m")(rows), model(rows))
+
+
+@pytest.mark.parametrize("name", ["pca 3", "zca", "chain", "long chain", "minmax"])
+def test_gradients_reach_the_raw_inputs(name):
+    """Through the layers, the matrix and the scale; everything is linear here."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3), preprocess=MAKE[name](), dtype="float64")
+    trainer = fnn.Trainer(model, seed=1)
+    trainer.step(X, np.arange(200) % 3)
+    dscores = RNG.standard_normal((200, 3))
+    trainer.forward(X)
+    found = trainer.backward(dscores, input_gradient=True)
+    p = model.preprocess
+    matrix = np.eye(12) if p.matrix_ is None else p.matrix_
+    expected = dscores @ model.parameters["linear_1.w"].T @ matrix.T * p.scale_
+    np.testing.assert_allclose(found.reshape(200, 12), expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
 # What is refused
 
 
