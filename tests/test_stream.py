@@ -378,3 +378,17 @@ def test_the_native_reader_checks_its_arguments(tmp_path):
         os.close(fd)
     with pytest.raises(OSError, match="Bad file descriptor"):
         _stream.read_runs(fd, 0, 5, numbers(0), numbers(1), out)
+
+
+def test_benchmark_against_memory(monkeypatch, capsys):
+    from pyfastnn import bench
+    from pyfastnn.bench import stream
+
+    for name, value in (("ROWS", 5000), ("HIDDEN", (8,)), ("EPOCHS", 1)):
+        monkeypatch.setattr(stream, name, value)
+    assert bench.main(["stream"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("784 -> 8 -> 10" in line for line in lines) == 2
+    lost = Stream(X.reshape(1003, 10), Y)
+    with pytest.raises(RuntimeError, match="rows or labels are not those of the file"):
+        stream.checked(lost, X.reshape(1003, 10) + 1, Y)

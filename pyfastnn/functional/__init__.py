@@ -23,6 +23,7 @@ from pyfastnn.functional.activation import (
 )
 from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rmsprop_step
 from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
+from pyfastnn.functional.augment import augment, augment_backward
 from pyfastnn.functional.dropout import (
     dropout,
     dropout_backward,
@@ -30,8 +31,6 @@ from pyfastnn.functional.dropout import (
     dropout_channels_backward,
 )
 from pyfastnn.functional.embedding import embedding, embedding_dw
-from pyfastnn.functional.augment import augment, augment_backward
-from pyfastnn.functional.dropout import dropout, dropout_backward
 from pyfastnn.functional.gather import gather_labels, gather_rows
 from pyfastnn.functional.gather_csr import gather_csr
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx

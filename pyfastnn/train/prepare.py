@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -82,9 +82,7 @@ def training_data(trainer: Trainer, X: Any, y: Any, numbers: Any = None, weights
 
 
 @contextmanager
-def _fitted_for_shapes(
-    model: Model, inputs: Mapping[str, Array], chosen: NDArray[np.int64] | None
-) -> Generator[None]:
+def _fitted_for_shapes(model: Model, inputs: Mapping[str, Array], chosen: NDArray[np.int64] | None) -> Iterator[None]:
     """Fit what must see the data before shapes are known; forget it again if an error is raised within."""
     early = [(name, p) for name, p in model.preprocessors.items() if p.needs_fit_for_shape]
     try:
