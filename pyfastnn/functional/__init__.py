@@ -30,6 +30,7 @@ from pyfastnn.functional.activation_smooth import (
     softplus_backward,
 )
 from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rmsprop_step
+from pyfastnn.functional.augment import augment, augment_backward
 from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
 from pyfastnn.functional.dropout import (
     dropout,
@@ -40,6 +41,7 @@ from pyfastnn.functional.dropout import (
 from pyfastnn.functional.elu import elu, elu_backward, selu, selu_backward
 from pyfastnn.functional.embedding import embedding, embedding_dw
 from pyfastnn.functional.gather import gather_labels, gather_rows
+from pyfastnn.functional.gather_csr import gather_csr
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
 from pyfastnn.functional.linear_bf16 import linear_dw_bf16, linear_dx_bf16, linear_forward_bf16
 from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
@@ -68,6 +70,8 @@ __all__ = [
     "adam_step",
     "adamw_step",
     "add",
+    "augment",
+    "augment_backward",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_predict",
@@ -85,6 +89,7 @@ __all__ = [
     "embedding_dw",
     "exp",
     "exp_backward",
+    "gather_csr",
     "gather_labels",
     "gather_rows",
     "gelu",

@@ -179,6 +179,12 @@ def _dropout(op: str) -> Rule:
     return rule
 
 
+def _augment(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    (x,) = node.inputs
+    assert x is not None
+    return {x: emit("augment_backward", (_of_output(node, dy),), node.attrs)[0]} if needs(x) else {}
+
+
 def _loss(gradient_output: int) -> Rule:
     """Return the rule of a loss, whose gradient is one of its outputs already."""
 
@@ -222,6 +228,7 @@ RULES: dict[str, Rule] = {
     "concat": _concat,
     "slice": _slice,
     "embedding_forward": _embedding,
+    "augment": _augment,
     "softmax_cross_entropy": _loss(2),
     "mean_squared_error": _loss(1),
 }

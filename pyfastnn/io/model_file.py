@@ -31,6 +31,7 @@ LAYERS: dict[str, type[Layer]] = {
         nn.Add,
         nn.BatchNorm,
         nn.Concat,
+        nn.Cutout,
         nn.Dropout,
         nn.Dropout2d,
         nn.ELU,
@@ -45,6 +46,8 @@ LAYERS: dict[str, type[Layer]] = {
         nn.LogSoftmax,
         nn.Maxout,
         nn.PReLU,
+        nn.RandomCrop,
+        nn.RandomFlip,
         nn.ReLU,
         nn.SELU,
         nn.SiLU,
@@ -151,7 +154,7 @@ def from_file(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> Mode
         model = _model(architecture, tensors)
         own = {k: v for k, v in tensors.items() if not k.startswith(_PREPROCESS) and "/" not in k}
         model.load_state_dict(own)
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RuntimeError) as error:
         raise ModelFileError(f"the architecture does not describe a model: {error}") from None
     return model
 

@@ -16,6 +16,7 @@ from pyfastnn.nn.activation import (
     Softplus,
     Tanh,
 )
+from pyfastnn.nn.augmentation import Cutout, RandomCrop, RandomFlip
 from pyfastnn.nn.custom import CustomLoss, Lambda
 from pyfastnn.nn.dropout import Dropout, Dropout2d
 from pyfastnn.nn.embedding import Embedding
@@ -37,6 +38,7 @@ __all__ = [
     "BatchNorm",
     "Concat",
     "CustomLoss",
+    "Cutout",
     "Dropout",
     "Dropout2d",
     "Embedding",
@@ -55,6 +57,8 @@ __all__ = [
     "MeanSquaredError",
     "Model",
     "PReLU",
+    "RandomCrop",
+    "RandomFlip",
     "ReLU",
     "Sequential",
     "SiLU",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,34 @@ def training_data(trainer: Trainer, X: Any, y: Any, numbers: Any = None, weights
     if count == 0:
         raise ValueError("'X' has no rows")
     chosen = None if numbers is None else as_row_numbers(numbers, "rows", count)
+    with _fitted_for_shapes(model, inputs, chosen):
+        return _checked(trainer, inputs, count, chosen, y, weights)
+
+
+@contextmanager
+def _fitted_for_shapes(model: Model, inputs: Mapping[str, Array], chosen: NDArray[np.int64] | None) -> Iterator[None]:
+    """Fit what must see the data before shapes are known; forget it again if an error is raised within."""
+    early = [(name, p) for name, p in model.preprocessors.items() if p.needs_fit_for_shape]
+    try:
+        for name, preprocess in early:
+            preprocess.fit(inputs[name] if chosen is None else inputs[name][chosen])
+            model.refresh()
+        yield
+    except BaseException:
+        for _, preprocess in early:
+            preprocess.forget()
+        raise
+
+
+def _checked(
+    trainer: Trainer,
+    inputs: Mapping[str, Array],
+    count: int,
+    chosen: NDArray[np.int64] | None,
+    y: Any,
+    weights: Any,
+) -> Data:
+    model = trainer.model
     shapes = model.input_shapes or {name: rows.shape[1:] for name, rows in inputs.items()}
     outputs = model.output_shapes(shapes)
     given = _by_output(y, "y", model)
