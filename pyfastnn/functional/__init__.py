@@ -44,7 +44,15 @@ from pyfastnn.functional.gather import gather_labels, gather_rows
 from pyfastnn.functional.gather_csr import gather_csr
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
 from pyfastnn.functional.linear_bf16 import linear_dw_bf16, linear_dx_bf16, linear_forward_bf16
-from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
+from pyfastnn.functional.loss import multiclass_hinge, softmax_cross_entropy
+from pyfastnn.functional.loss_elementwise import (
+    binary_cross_entropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    poisson,
+)
+from pyfastnn.functional.loss_terms import add_losses, l2_penalty, scale
 from pyfastnn.functional.maxout import maxout, maxout_backward
 from pyfastnn.functional.merge import concat, multiply, slice, slice_backward
 from pyfastnn.functional.norm import batch_norm, batch_norm_backward, batch_norm_predict
@@ -70,11 +78,13 @@ __all__ = [
     "adam_step",
     "adamw_step",
     "add",
+    "add_losses",
     "augment",
     "augment_backward",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_predict",
+    "binary_cross_entropy",
     "clip_by_norm",
     "clip_by_value",
     "concat",
@@ -98,6 +108,7 @@ __all__ = [
     "gelu_tanh_backward",
     "group_norm",
     "group_norm_backward",
+    "huber",
     "l1_gradient",
     "l1_penalty",
     "l2_penalty",
@@ -118,16 +129,20 @@ __all__ = [
     "max_norm",
     "maxout",
     "maxout_backward",
+    "mean_absolute_error",
     "mean_squared_error",
     "momentum_step",
+    "multiclass_hinge",
     "multiply",
     "nesterov_step",
+    "poisson",
     "prelu",
     "prelu_backward",
     "relu",
     "relu_backward",
     "rmsprop_momentum_step",
     "rmsprop_step",
+    "scale",
     "selu",
     "selu_backward",
     "sgd_step",

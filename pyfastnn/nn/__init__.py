@@ -22,7 +22,16 @@ from pyfastnn.nn.dropout import Dropout, Dropout2d
 from pyfastnn.nn.embedding import Embedding
 from pyfastnn.nn.layer import Layer
 from pyfastnn.nn.linear import Flatten, Linear
-from pyfastnn.nn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
+from pyfastnn.nn.losses import (
+    BinaryCrossEntropy,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    MulticlassHinge,
+    Poisson,
+    SoftmaxCrossEntropy,
+)
 from pyfastnn.nn.maxout import Maxout
 from pyfastnn.nn.merge import Add, Concat
 from pyfastnn.nn.model import Model
@@ -36,6 +45,7 @@ __all__ = [
     "SELU",
     "Add",
     "BatchNorm",
+    "BinaryCrossEntropy",
     "Concat",
     "CustomLoss",
     "Cutout",
@@ -45,6 +55,7 @@ __all__ = [
     "Exp",
     "Flatten",
     "GroupNorm",
+    "Huber",
     "Input",
     "Lambda",
     "Layer",
@@ -54,9 +65,12 @@ __all__ = [
     "LogSoftmax",
     "Loss",
     "Maxout",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Model",
+    "MulticlassHinge",
     "PReLU",
+    "Poisson",
     "RandomCrop",
     "RandomFlip",
     "ReLU",
