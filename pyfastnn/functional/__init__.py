@@ -22,8 +22,8 @@ from pyfastnn.functional.activation import (
     tanh_backward,
 )
 from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rmsprop_step
-from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
 from pyfastnn.functional.augment import augment, augment_backward
+from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
 from pyfastnn.functional.dropout import (
     dropout,
     dropout_backward,
