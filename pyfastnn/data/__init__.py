@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from pyfastnn.data.dataset import Dataset, load, load_features
     from pyfastnn.data.digits import load_digits
     from pyfastnn.data.errors import DataError
+    from pyfastnn.data.hdf5 import HDF5
     from pyfastnn.data.preprocessing import PCA, Center, Compose, MinMax, Preprocessor, Rescale, Standardize, Whiten
-    from pyfastnn.data.sources import HDF5, NpyFile, RawFile, Source
+    from pyfastnn.data.sources import NpyFile, RawFile, Source
     from pyfastnn.data.stream import Stream
 
 __all__ = [
@@ -46,7 +47,7 @@ _HOME = {
     "Compose": "preprocessing",
     "DataError": "errors",
     "Dataset": "dataset",
-    "HDF5": "sources",
+    "HDF5": "hdf5",
     "MinMax": "preprocessing",
     "NpyFile": "sources",
     "PCA": "preprocessing",
