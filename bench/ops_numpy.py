@@ -115,6 +115,40 @@ def _softmax(s: Names) -> Any:
     return loss, correct, p
 
 
+def _hinge(s: Names) -> Any:
+    n, rows = len(s.labels), np.arange(len(s.labels))
+    correct = (s.scores.argmax(axis=1) == s.labels).sum()
+    margins = np.maximum(s.scores - s.scores[rows, s.labels][:, None] + np.float32(s.margin), 0)
+    margins[rows, s.labels] = 0
+    loss = margins.sum() / n
+    slope = (margins > 0).astype(s.scores.dtype)
+    slope[rows, s.labels] = -slope.sum(axis=1)
+    slope /= n
+    return loss, correct, slope
+
+
+def _bce(s: Names) -> Any:
+    e = np.exp(-np.abs(s.scores))
+    loss = (np.maximum(s.scores, 0) - s.scores * s.targets + np.log1p(e)).mean()
+    return loss, (np.where(s.scores < 0, e, 1) / (1 + e) - s.targets) / s.size
+
+
+def _mae(s: Names) -> Any:
+    d = s.y_pred - s.y_true
+    return np.abs(d).mean(), np.sign(d) / s.size
+
+
+def _huber(s: Names) -> Any:
+    d = s.y_pred - s.y_true
+    h = np.clip(d, -s.delta, s.delta)
+    return (h * (d - h / 2)).mean(), h / s.size
+
+
+def _poisson(s: Names) -> Any:
+    rate = np.exp(s.y_pred)
+    return (rate - s.y_true * s.y_pred).mean(), (rate - s.y_true) / s.size
+
+
 def _mse(s: Names) -> Any:
     d = s.y_pred - s.y_true
     return np.dot(d.ravel(), d.ravel()) / d.size, d * (2 / d.size)
@@ -216,7 +250,14 @@ LIBRARY = {
     "slice": lambda s: (s.x[:, int(s.start) : s.x.shape[-1] - int(s.after)].copy(),),
     "slice_backward": _slice_backward,
     "softmax_cross_entropy": _softmax,
+    "multiclass_hinge": _hinge,
+    "binary_cross_entropy": _bce,
     "mean_squared_error": _mse,
+    "mean_absolute_error": _mae,
+    "huber": _huber,
+    "poisson": _poisson,
+    "add_losses": lambda s: (s.a_weight * s.a + s.b_weight * s.b,),
+    "scale": lambda s: (np.multiply(s.x, s.factor, out=s.out),),
     "l2_penalty": lambda s: (0.5 * s.weight_decay * np.dot(s.w.ravel(), s.w.ravel()),),
     "sgd_step": _sgd,
     "momentum_step": _momentum,

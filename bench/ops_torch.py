@@ -69,6 +69,13 @@ def _softmax(s: Names) -> Any:
     return loss, correct, aten._log_softmax_backward_data(slope, logs, 1, s.scores.dtype)
 
 
+def _hinge(s: Names) -> Any:
+    correct = (s.scores.argmax(dim=1) == s.labels).sum()
+    classes = s.scores.shape[1]  # PyTorch's loss is divided by them
+    loss = aten.multi_margin_loss(s.scores, s.labels, 1, s.margin) * classes
+    return loss, correct, aten.multi_margin_loss_backward(s.one * classes, s.scores, s.labels, 1, s.margin, None, 1)
+
+
 def _sgd(s: Names, momentum: float, nesterov: bool = False) -> Any:
     velocity = [s.velocity] if momentum else []
     torch._fused_sgd_(
@@ -192,6 +199,25 @@ LIBRARY = {
         F.mse_loss(s.y_pred, s.y_true),
         aten.mse_loss_backward(s.one, s.y_pred, s.y_true, 1),
     ),
+    "multiclass_hinge": _hinge,
+    "binary_cross_entropy": lambda s: (
+        F.binary_cross_entropy_with_logits(s.scores, s.targets),
+        torch.sigmoid(s.scores).sub_(s.targets).div_(s.size),
+    ),
+    "mean_absolute_error": lambda s: (
+        F.l1_loss(s.y_pred, s.y_true),
+        torch.sign(s.y_pred - s.y_true).div_(s.size),
+    ),
+    "huber": lambda s: (
+        F.huber_loss(s.y_pred, s.y_true, delta=s.delta),
+        aten.huber_loss_backward(s.one, s.y_pred, s.y_true, 1, s.delta),
+    ),
+    "poisson": lambda s: (
+        F.poisson_nll_loss(s.y_pred, s.y_true),
+        torch.exp(s.y_pred).sub_(s.y_true).div_(s.size),
+    ),
+    "add_losses": lambda s: (s.a_weight * s.a + s.b_weight * s.b,),
+    "scale": lambda s: (torch.mul(s.x, s.factor, out=s.out),),
     "l2_penalty": lambda s: (torch.dot(s.w.view(-1), s.w.view(-1)) * (0.5 * s.weight_decay),),
     "sgd_step": lambda s: _sgd(s, 0.0),
     "momentum_step": lambda s: _sgd(s, s.momentum),

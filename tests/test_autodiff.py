@@ -114,7 +114,7 @@ def used_twice() -> tuple[Builder, str, dict[str, np.ndarray]]:
     (one,) = builder.emit("add", (again, s), outputs=("one",))
     (two,) = builder.emit("add", (h, h), outputs=("two",))
     (y,) = builder.emit("add", (one, two), outputs=("y",))
-    (loss, _) = builder.emit("mean_squared_error", (y, target), outputs=("loss", "d(y)"))
+    (loss, _) = builder.emit("mean_squared_error", (y, target, None), outputs=("loss", "d(y)"))
     rng = rng_of("used twice")
     values = {k: rng.standard_normal(s) for k, s in {"x": (3, 4), "w": (4, 4), "b": (4,), "target": (3, 4)}.items()}
     return builder, loss, values
@@ -156,7 +156,7 @@ def test_op_without_a_rule_is_named():
     state = [builder.value(k, (2,), kind="state") for k in ("gamma", "beta", "mean", "var")]
     (y,) = builder.emit("batch_norm_predict", (x, *state))
     target = builder.value("target", (BATCH, 2))
-    loss = builder.emit("mean_squared_error", (y, target))[0]
+    loss = builder.emit("mean_squared_error", (y, target, None))[0]
     with pytest.raises(ValueError, match="batch_norm_predict has no gradient rule"):
         backward(builder, loss, ["x"])
 

@@ -23,6 +23,8 @@ CASES = [
 def good_sample(op: str, dtype: str) -> Sample:
     """Return a sample of middle size, in which no array is empty; scalars are float64 arrays of one item."""
     scalars = {a["name"] for a in op_table()[op]["inputs"] if a["dtype"] == "f64"}
+    """Return a sample of middle size, in which no array is empty."""
+    scalars = {a["name"] for a in op_table()[op]["inputs"] if a["dims"] == ["1"]}
     found = [
         s
         for s in samples_of(op, dtype).values()

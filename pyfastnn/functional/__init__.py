@@ -35,6 +35,15 @@ from pyfastnn.functional.linear import linear, linear_backward, linear_db, linea
 from pyfastnn.functional.linear_bf16 import linear_dw_bf16, linear_dx_bf16, linear_forward_bf16
 from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
 from pyfastnn.functional.merge import concat, multiply, slice, slice_backward
+from pyfastnn.functional.loss import multiclass_hinge, softmax_cross_entropy
+from pyfastnn.functional.loss_elementwise import (
+    binary_cross_entropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    poisson,
+)
+from pyfastnn.functional.loss_terms import add_losses, l2_penalty, scale
 from pyfastnn.functional.norm import batch_norm, batch_norm_backward, batch_norm_predict
 from pyfastnn.functional.optimizer import (
     adam_step,
@@ -56,12 +65,14 @@ __all__ = [
     "adam_step",
     "adamw_step",
     "add",
+    "add_losses",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_predict",
     "clip_by_norm",
     "clip_by_value",
     "concat",
+    "binary_cross_entropy",
     "dropout",
     "dropout_backward",
     "dropout_channels",
@@ -79,6 +90,7 @@ __all__ = [
     "group_norm_backward",
     "l1_gradient",
     "l1_penalty",
+    "huber",
     "l2_penalty",
     "layer_norm",
     "layer_norm_backward",
@@ -93,14 +105,18 @@ __all__ = [
     "linear_dx_bf16",
     "linear_forward_bf16",
     "max_norm",
+    "mean_absolute_error",
     "mean_squared_error",
     "momentum_step",
     "multiply",
+    "multiclass_hinge",
     "nesterov_step",
+    "poisson",
     "relu",
     "relu_backward",
     "rmsprop_momentum_step",
     "rmsprop_step",
+    "scale",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",

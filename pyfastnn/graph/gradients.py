@@ -4,15 +4,14 @@ A rule is ``rule(node, dy, emit, needs)``:
 
 * ``node``: the forward node;
 * ``dy``: value name of an output -> value name of its gradient; outputs no gradient flows into are
-absent, and the loss itself
-  maps to None (its gradient is 1);
+absent, and a loss maps to a number: what it counts in the total, 1 if it is the total itself;
 * ``emit(op, inputs, attrs, outputs)``: appends a node and returns the value names of its outputs; ``emit.shape(value)`` tells the
   shape of a value;
 * ``needs(value)``: whether the gradient of that value is wanted (that of the data is not).
 
-It returns value name of an input -> value name of its gradient. Where a node reads one value twice,
-the two gradients are added inside the rule. Nodes a rule adds are ordinary ops of the table:
-nothing here computes.
+It returns value name of an input -> value name of its gradient, or a number where the input is a loss.
+Where a node reads one value twice, the two gradients are added inside the rule. Nodes a rule adds are
+ordinary ops of the table: nothing here computes.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Protocol
 from pyfastnn.graph.graph import Node
 from pyfastnn.graph.schema import Dim
 
-__all__ = ["RULES", "Emit", "Needs", "Rule"]
+__all__ = ["RULES", "Emit", "Needs", "Rule", "Upstream"]
 
 
 class Emit(Protocol):
@@ -43,16 +42,17 @@ class Emit(Protocol):
 
 
 Needs = Callable[[str], bool]
-Rule = Callable[[Node, Mapping[str, "str | None"], Emit, Needs], dict[str, str]]
+Upstream = Mapping[str, "str | float"]
+Rule = Callable[[Node, Upstream, Emit, Needs], Mapping[str, "str | float"]]
 
 
-def _of_output(node: Node, dy: Mapping[str, str | None]) -> str:
+def _of_output(node: Node, dy: Upstream) -> str:
     """Return the gradient of the node's first output, the only one gradients flow into."""
     for output in node.outputs[1:]:
         if output in dy:
             raise ValueError(f"{node.op}: the gradient of output {output!r} is not implemented")
     gradient = dy[node.outputs[0]]
-    if gradient is None:
+    if not isinstance(gradient, str):
         raise ValueError(f"{node.op}: output {node.outputs[0]!r} is no loss")
     return gradient
 
@@ -67,7 +67,7 @@ def _collect(emit: Emit, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     return gradients
 
 
-def _linear(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _linear(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     x, w, b = node.inputs
     assert x is not None and w is not None
     upstream = _of_output(node, dy)
@@ -82,19 +82,19 @@ def _linear(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) 
     return _collect(emit, pairs)
 
 
-def _add(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _add(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     upstream = _of_output(node, dy)
     return _collect(emit, [(value, upstream) for value in node.inputs if value is not None and needs(value)])
 
 
-def _multiply(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _multiply(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     a, b = node.inputs
     assert a is not None and b is not None
     upstream = _of_output(node, dy)
     return _collect(emit, [(x, emit("multiply", (upstream, other))[0]) for x, other in ((a, b), (b, a)) if needs(x)])
 
 
-def _concat(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _concat(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     a, b = node.inputs
     assert a is not None and b is not None
     upstream = _of_output(node, dy)
@@ -103,7 +103,7 @@ def _concat(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) 
     return _collect(emit, [(x, emit("slice", (upstream,), attrs)[0]) for x, attrs in places if needs(x)])
 
 
-def _slice(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _slice(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     (x,) = node.inputs
     assert x is not None
     return {x: emit("slice_backward", (_of_output(node, dy),), node.attrs)[0]} if needs(x) else {}
@@ -116,7 +116,7 @@ def _columns(emit: Emit, value: str) -> int:
     return columns
 
 
-def _embedding(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _embedding(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     table, index = node.inputs
     assert table is not None
     if not needs(table):
@@ -129,7 +129,7 @@ def _embedding(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Need
 def _elementwise(op: str, keeps: str) -> Rule:
     """Return the rule of an activation whose backward reads its input "x" or output "y"."""
 
-    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    def rule(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
         (x,) = node.inputs
         assert x is not None
         if not needs(x):
@@ -143,7 +143,7 @@ def _elementwise(op: str, keeps: str) -> Rule:
 def _norm(op: str) -> Rule:
     """Return the rule of a normalization with outputs y, mean and rstd."""
 
-    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    def rule(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
         x, gamma, beta = node.inputs[:3]
         assert x is not None and gamma is not None and beta is not None
         mean, rstd = node.outputs[1:3]
@@ -159,7 +159,7 @@ def _norm(op: str) -> Rule:
 def _dropout(op: str) -> Rule:
     """Return the rule of a dropout with outputs y and mask."""
 
-    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    def rule(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
         (x,) = node.inputs
         assert x is not None
         if not needs(x):
@@ -170,18 +170,47 @@ def _dropout(op: str) -> Rule:
     return rule
 
 
+def _scale(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
+    (x,) = node.inputs
+    assert x is not None
+    return {x: emit("scale", (_of_output(node, dy),), node.attrs)[0]} if needs(x) else {}
+
+
+def _of_loss(node: Node, dy: Upstream) -> float:
+    """Return what a loss counts in the total."""
+    for output in node.outputs[1:]:
+        if output in dy:
+            raise ValueError(f"{node.op}: the gradient of output {output!r} is not implemented")
+    weight = dy[node.outputs[0]]
+    if isinstance(weight, str):
+        raise ValueError(
+            f"{node.op}: the gradient {weight!r} of a loss is computed, expected a number known beforehand"
+        )
+    return weight
+
+
+def _add_losses(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, float]:
+    weight = _of_loss(node, dy)
+    gradients: dict[str, float] = {}
+    for loss, factor in zip(node.inputs, ("a_weight", "b_weight"), strict=True):
+        if loss is not None and needs(loss):
+            gradients[loss] = gradients.get(loss, 0.0) + weight * node.attrs.get(factor, 1.0)
+    return gradients
+
+
 def _loss(gradient_output: int) -> Rule:
     """Return the rule of a loss, whose gradient is one of its outputs already."""
 
-    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    def rule(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
         predicted = node.inputs[0]
         assert predicted is not None
-        upstream = dy[node.outputs[0]]
-        if upstream is not None:
-            raise ValueError(f"{node.op}: a loss that is scaled or summed, by {upstream!r}, is not implemented")
+        weight = _of_loss(node, dy)
         if any(needs(value) for value in node.inputs[1:] if value is not None):
             raise ValueError(f"{node.op}: the gradient of the targets is not implemented")
-        return {predicted: node.outputs[gradient_output]} if needs(predicted) else {}
+        if not needs(predicted):
+            return {}
+        gradient = node.outputs[gradient_output]
+        return {predicted: gradient if weight == 1 else emit("scale", (gradient,), {"factor": weight})[0]}
 
     return rule
 
@@ -204,6 +233,13 @@ RULES: dict[str, Rule] = {
     "concat": _concat,
     "slice": _slice,
     "embedding_forward": _embedding,
+    "scale": _scale,
+    "add_losses": _add_losses,
     "softmax_cross_entropy": _loss(2),
+    "multiclass_hinge": _loss(2),
+    "binary_cross_entropy": _loss(1),
     "mean_squared_error": _loss(1),
+    "mean_absolute_error": _loss(1),
+    "huber": _loss(1),
+    "poisson": _loss(1),
 }

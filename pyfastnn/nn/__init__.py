@@ -7,7 +7,16 @@ from pyfastnn.nn.dropout import Dropout, Dropout2d
 from pyfastnn.nn.embedding import Embedding
 from pyfastnn.nn.layer import Layer
 from pyfastnn.nn.linear import Flatten, Linear
-from pyfastnn.nn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
+from pyfastnn.nn.losses import (
+    BinaryCrossEntropy,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    MulticlassHinge,
+    Poisson,
+    SoftmaxCrossEntropy,
+)
 from pyfastnn.nn.merge import Add, Concat
 from pyfastnn.nn.model import Model
 from pyfastnn.nn.norm import BatchNorm, GroupNorm, LayerNorm
@@ -18,6 +27,7 @@ __all__ = [
     "ELU",
     "Add",
     "BatchNorm",
+    "BinaryCrossEntropy",
     "Concat",
     "CustomLoss",
     "Dropout",
@@ -25,6 +35,7 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GroupNorm",
+    "Huber",
     "Input",
     "Lambda",
     "Layer",
@@ -32,8 +43,11 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "Loss",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Model",
+    "MulticlassHinge",
+    "Poisson",
     "ReLU",
     "Sequential",
     "Sigmoid",
