@@ -298,6 +298,17 @@ def test_a_trainer_learns_with_every_loss(kind):
     assert after - least < (before - least) / 2 or after <= least
 
 
+def test_class_weights_move_a_trainer():
+    """Rows that look alike and have either label, as often: the label that counts ten times is predicted."""
+    X, y = np.ones((40, 2), np.float32), np.tile(["cat", "dog"], 20)
+    for label in ("cat", "dog"):
+        loss = nn.SoftmaxCrossEntropy(class_weight={label: 10.0})
+        trainer = fnn.Trainer(nn.Sequential(nn.Linear(2)), loss, fnn.optim.SGD(0.5), seed=0)
+        trainer.fit(X, y, epochs=30)
+        p = trainer.model.predict_proba(X[:1])[0]
+        assert p[["cat", "dog"].index(label)] == pytest.approx(10 / 11, abs=0.01)
+
+
 def test_class_weights_by_label_balance_and_order():
     classes, y = np.array(["a", "b", "c"]), np.array([0, 0, 0, 2, -1])
     arrays = nn.SoftmaxCrossEntropy(class_weight={"b": 4}).arrays(classes, None, np.float32)

@@ -174,9 +174,8 @@ static void softmax_cross_entropy_run(const OpCall& call, int phase, std::int64_
   const T* weight = is_given(call.in[3]) ? call.in[3].as<const T>() : nullptr;
   Classes<T> classes = {class_weight, static_cast<double>(c), call.attr[0], c};
   if (phase == 0) {
-    if (class_weight)
-      classes.all = sum_in_order(c, [&](std::int64_t j) { return static_cast<double>(class_weight[j]); });
-    const RowWeights<T> rows = {weight, 1};
+    if (class_weight) classes.all = sum_of<T>(class_weight, c);
+    const RowWeights<T> rows(weight, 1);
     totals->classes = classes.all;
     totals->weight =
         sum_in_order(n, [&](std::int64_t i) { return rows.leaves_out(i) ? 0 : rows[i] * classes[label[i]]; });
@@ -184,7 +183,7 @@ static void softmax_cross_entropy_run(const OpCall& call, int phase, std::int64_
   }
   if (phase == 2) return finish(call, totals->weight);
   classes.all = totals->classes;
-  const RowWeights<T> weights = {weight, totals->weight};
+  const RowWeights<T> weights(weight, totals->weight);
   for (std::int64_t b = begin; b < end; b += kRowBlock) {
     const std::int64_t rows = end - b < kRowBlock ? end - b : kRowBlock;
     block_sum[b / kRowBlock] = weighted_softmax_block<T>(x, label, dx, b, rows, weights, classes);
@@ -204,10 +203,10 @@ static void multiclass_hinge_run(const OpCall& call, int phase, std::int64_t beg
   const T* weight = is_given(call.in[2]) ? call.in[2].as<const T>() : nullptr;
   Totals* totals = static_cast<Totals*>(call.scratch);
   if (weight && phase == 0) {
-    totals->weight = sum_in_order(n, [&](std::int64_t i) { return static_cast<double>(weight[i]); });
+    totals->weight = sum_of<T>(weight, n);
     return;
   }
-  const RowWeights<T> weights = {weight, weight ? totals->weight : static_cast<double>(n)};
+  const RowWeights<T> weights(weight, weight ? totals->weight : static_cast<double>(n));
   if (phase + 1 == call.phases) return finish(call, weights.total);
   const T* x = call.in[0].as<const T>();
   T* dx = call.out[2].as<T>();

@@ -114,32 +114,44 @@ static inline VecD add_terms(const F&, VecD sum, Vec<T> term, Vec<T> weight) {
   return sizeof(T) == 4 ? F::into(sum, high, weight_high) : sum;
 }
 
-// How the elements are cut: `each` of a row, of which runs of `run` belong to the same row and begin at output 0.
+// Whether neither weights nor pos_weight make a difference between rows: then elements are what is cut.
+static inline bool is_flat(const View& weights, const View* pos_weight) {
+  return !is_given(weights) && !(pos_weight && is_given(*pos_weight));
+}
+
+// How rows are cut: `each` elements of a row, of which runs of `run` begin at output 0.
 struct Cut {
   std::int64_t rows, each, run, rows_per_block;
-  bool flat;  // neither weights nor pos_weight: rows do not matter
 
-  std::int64_t block() const { return flat ? kBlock : rows_per_block; }
-  std::int64_t extent() const { return flat ? rows * each : rows; }
-  std::int64_t blocks() const { return (extent() + block() - 1) / block(); }
+  std::int64_t blocks() const { return (rows + rows_per_block - 1) / rows_per_block; }
 };
 
-static inline Cut cut_of(const OpCall& call, const View* weights, const View* pos_weight) {
+static inline Cut cut_of(const OpCall& call, const View* pos_weight) {
   const View& x = call.in[0];
   const std::int64_t rows = x.shape[0], each = rows > 0 ? x.size() / rows : 0;
   const bool by_output = pos_weight && is_given(*pos_weight);
-  return {rows, each, by_output ? x.cols() : each, each < kBlock && each > 0 ? kBlock / each : 1,
-          !is_given(*weights) && !by_output};
+  return {rows, each, by_output ? x.cols() : each, each < kBlock && each > 0 ? kBlock / each : 1};
 }
 
-// Phases: the weights unless rows do not matter, then elements or rows, then the sums of blocks.
-static inline void loss_prepare(OpCall& call, double ns_each, const Cut& cut) {
-  int phase = 0;
-  if (!cut.flat) call.phase[phase++] = Phase{1, 1, static_cast<double>(cut.rows)};
-  call.phase[phase++] = Phase{cut.extent(), cut.block(), static_cast<double>(cut.rows * cut.each) * ns_each};
-  call.phase[phase++] = Phase{1, 1, static_cast<double>(cut.blocks())};
-  call.phases = phase;
-  call.scratch_bytes = (cut.blocks() + 1) * static_cast<std::int64_t>(sizeof(double));
+static inline std::int64_t flat_blocks(std::int64_t size) { return (size + kBlock - 1) / kBlock; }
+
+// Phases: the weights unless rows make no difference, then elements or rows, then the sums of blocks.
+static inline void loss_prepare(OpCall& call, double ns_each, const View& weights, const View* pos_weight) {
+  const std::int64_t size = call.in[0].size();
+  const double cost = static_cast<double>(size) * ns_each;
+  std::int64_t blocks = flat_blocks(size);
+  call.phases = 2;
+  if (is_flat(weights, pos_weight)) {
+    call.phase[0] = Phase{size, kBlock, cost};
+  } else {
+    const Cut cut = cut_of(call, pos_weight);
+    blocks = cut.blocks();
+    call.phases = 3;
+    call.phase[0] = Phase{1, 1, 0.2 * static_cast<double>(cut.rows)};
+    call.phase[1] = Phase{cut.rows, cut.rows_per_block, cost};
+  }
+  call.phase[call.phases - 1] = Phase{1, 1, static_cast<double>(blocks)};
+  call.scratch_bytes = (blocks + 1) * static_cast<std::int64_t>(sizeof(double));
 }
 
 // The first `count` lanes; the others 0.
@@ -203,9 +215,10 @@ static inline VecD column_terms(const T* p, const T* t, const T* weight, T* dp, 
   for (std::int64_t i = 0; i < count; i += L) {
     const Part part = {count - i < L ? count - i : L};
     const Piece<T> piece = f(load_at<T>(p + i, part), load_at<T>(t + i, part), one);
-    const Vec<T> w = load_at<T>(weight + i, part), s = load<T>(share + i);
-    store_at<T>(dp + i, s == T(0) ? zero : piece.slope * s, part);
-    sum = add_terms<T>(f, sum, w == T(0) ? zero : piece.term, w);
+    const Vec<T> w = load_at<T>(weight + i, part);
+    const auto unused = w == T(0);
+    store_at<T>(dp + i, unused ? zero : piece.slope * load<T>(share + i), part);
+    sum = add_terms<T>(f, sum, unused ? zero : piece.term, w);
   }
   return sum;
 }
@@ -218,12 +231,17 @@ static inline double row_block_sum(const OpCall& call, const Cut& cut, const Row
   T* dp = call.out[1].as<T>();
   const double scale = F::kSlope / static_cast<double>(cut.each);
   VecD sum = splat(0.0);
-  if (cut.each == 1 && !pos) {
+  if (cut.each == 1 && !pos && weights.total != 0) {
+    const double factor = weights.inverse * scale;
     for (std::int64_t i = begin; i < end; i += kShares) {
       const std::int64_t count = end - i < kShares ? end - i : kShares;
+      const T* w = weights.weight + i;
       T share[kShares] = {};
-      for (std::int64_t k = 0; k < count; ++k) share[k] = static_cast<T>(weights.share(i + k) * scale);
-      sum = column_terms<T>(p + i, t + i, weights.weight + i, dp + i, count, sum, share, f);
+      if (weights.inverts())
+        for (std::int64_t k = 0; k < count; ++k) share[k] = static_cast<T>(static_cast<double>(w[k]) * factor);
+      else
+        for (std::int64_t k = 0; k < count; ++k) share[k] = static_cast<T>(weights.share(i + k) * scale);
+      sum = column_terms<T>(p + i, t + i, w, dp + i, count, sum, share, f);
     }
     return reduce_add<double>(sum);
   }
@@ -239,42 +257,46 @@ static inline double row_block_sum(const OpCall& call, const Cut& cut, const Row
   return reduce_add<double>(sum);
 }
 
+static inline void finish(const OpCall& call, const double* block_sum, std::int64_t blocks, double divisor) {
+  double total = 0;
+  for (std::int64_t b = 0; b < blocks; ++b) total += block_sum[b];
+  *call.out[0].as<double>() = divisor == 0 ? 0.0 : total / divisor;
+}
+
 template <class T, class F>
 static inline void loss_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, const View& weight,
                             const View* pos_weight, const F& f) {
-  const Cut cut = cut_of(call, &weight, pos_weight);
   double* total_weight = static_cast<double*>(call.scratch);
   double* block_sum = total_weight + 1;
-  const T* w = is_given(weight) ? weight.as<const T>() : nullptr;
-  if (!cut.flat && phase == 0) {
-    const RowWeights<T> rows = {w, 1};
-    *total_weight = sum_in_order(cut.rows, [&](std::int64_t i) { return rows[i]; });
-    return;
-  }
-  const RowWeights<T> weights = {w, cut.flat ? static_cast<double>(cut.rows) : *total_weight};
-  if (phase + 1 == call.phases) {
-    double total = 0;
-    for (std::int64_t b = 0; b < cut.blocks(); ++b) total += block_sum[b];
-    const double divisor = weights.total * static_cast<double>(cut.each);
-    *call.out[0].as<double>() = divisor == 0 ? 0.0 : total / divisor;
-    return;
-  }
-  const T* pos = pos_weight && is_given(*pos_weight) ? pos_weight->as<const T>() : nullptr;
-  const Vec<T> scale = splat(static_cast<T>(F::kSlope / static_cast<double>(cut.rows * cut.each)));
-  for (std::int64_t start = begin; start < end; start += cut.block()) {
-    const std::int64_t stop = end - start < cut.block() ? end : start + cut.block();
-    double& sum = block_sum[start / cut.block()];
-    if (cut.flat)
-      sum =
+  if (is_flat(weight, pos_weight)) {
+    const std::int64_t size = call.in[0].size();
+    if (phase == 1) return finish(call, block_sum, flat_blocks(size), static_cast<double>(size));
+    const Vec<T> scale = splat(static_cast<T>(F::kSlope / static_cast<double>(size)));
+    for (std::int64_t start = begin; start < end; start += kBlock) {
+      const std::int64_t stop = end - start < kBlock ? end : start + kBlock;
+      block_sum[start / kBlock] =
           flat_block<T>(call.in[0].as<const T>(), call.in[1].as<const T>(), call.out[1].as<T>(), start, stop, scale, f);
-    else
-      sum = row_block_sum<T>(call, cut, weights, pos, start, stop, f);
+    }
+    return;
+  }
+  const Cut cut = cut_of(call, pos_weight);
+  const T* w = is_given(weight) ? weight.as<const T>() : nullptr;
+  if (phase == 0) {
+    *total_weight = w ? sum_of<T>(w, cut.rows) : static_cast<double>(cut.rows);
+    return;
+  }
+  if (phase == 2) return finish(call, block_sum, cut.blocks(), *total_weight * static_cast<double>(cut.each));
+  const RowWeights<T> weights(w, *total_weight);
+  const T* pos = pos_weight && is_given(*pos_weight) ? pos_weight->as<const T>() : nullptr;
+  for (std::int64_t start = begin; start < end; start += cut.rows_per_block) {
+    const std::int64_t stop = end - start < cut.rows_per_block ? end : start + cut.rows_per_block;
+    block_sum[start / cut.rows_per_block] = row_block_sum<T>(call, cut, weights, pos, start, stop, f);
   }
 }
 
 template <class T>
 static void binary_cross_entropy_prepare(OpCall& call) {
-  loss_prepare(call, 0.8 * (sizeof(T) / 4), cut_of(call, &call.in[3], &call.in[2]));
+  loss_prepare(call, 0.8 * (sizeof(T) / 4), call.in[3], &call.in[2]);
 }
 template <class T>
 static void binary_cross_entropy_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void*) {
@@ -284,7 +306,7 @@ PFN_KERNEL(binary_cross_entropy, binary_cross_entropy_prepare, binary_cross_entr
 
 template <class T>
 static void cheap_prepare(OpCall& call) {
-  loss_prepare(call, 0.15 * (sizeof(T) / 4), cut_of(call, &call.in[2], nullptr));
+  loss_prepare(call, 0.15 * (sizeof(T) / 4), call.in[2], nullptr);
 }
 
 template <class T>
@@ -308,7 +330,7 @@ PFN_KERNEL(huber, cheap_prepare, huber_run);
 
 template <class T>
 static void poisson_prepare(OpCall& call) {
-  loss_prepare(call, 0.4 * (sizeof(T) / 4), cut_of(call, &call.in[2], nullptr));
+  loss_prepare(call, 0.4 * (sizeof(T) / 4), call.in[2], nullptr);
 }
 template <class T>
 static void poisson_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void*) {

@@ -158,8 +158,8 @@ static inline RowBlockSum row_block(const T* x, const std::int64_t* label, T* dx
 
 // All rows of a block, whichever way is the faster one.
 template <class T, bool kKeep>
-static inline RowBlockSum softmax_block(const T* x, const std::int64_t* label, T* dx, std::int64_t rows, std::int64_t c,
-                                        T inv_n, RowTerms<T>* terms) {
+static PFN_ALWAYS_INLINE RowBlockSum softmax_block(const T* x, const std::int64_t* label, T* dx, std::int64_t rows,
+                                                   std::int64_t c, T inv_n, RowTerms<T>* terms) {
   if (c > kFewClasses) return row_block<T, kKeep>(x, label, dx, rows, c, inv_n, terms);
   RowBlockSum total = {0, 0};
   for (std::int64_t r = 0; r < rows; r += kLanes<T>) {

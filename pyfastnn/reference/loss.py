@@ -184,7 +184,8 @@ def _hinge_bound(
     if divisor == 0:
         return d_mean, 0.0, 0.0
     rounding = 3 * r.u + (n + 4) * _U64
-    unsure = (~onehot & (np.abs(margins) <= d_margin) & (d_margin > r.tiny) & (margins != 0)).astype(scores.dtype)
+    either = ~onehot & np.isfinite(margins) & (margins != 0) & (np.abs(margins) <= d_margin)
+    unsure = either.astype(scores.dtype)
     count = (margins > 0).sum(axis=1, keepdims=True)
     d_slope = np.where(onehot, unsure.sum(axis=1, keepdims=True) + rounding * count, unsure + rounding * (margins > 0))
     d_scores = (np.abs(w) / abs(divisor))[:, None] * d_slope + 2 * r.tiny
@@ -193,7 +194,7 @@ def _hinge_bound(
 
 def _class_case(rng: Rng, dtype: DTypeLike, n: int, c: int) -> dict[str, Array | None]:
     scores, labels = 3 * normal(rng, dtype, n, c), rng.integers(0, c, n)
-    return {"scores": scores, "labels": labels, "weights": None}
+    return {"scores": scores, "labels": labels}
 
 
 def _some_weights(rng: Rng, dtype: DTypeLike, n: int) -> Array:
@@ -204,7 +205,7 @@ def _some_weights(rng: Rng, dtype: DTypeLike, n: int) -> Array:
 
 
 def _softmax_case(rng: Rng, dtype: DTypeLike, n: int, c: int, weighted: int = 0) -> Sample:
-    inputs, attrs = {**_class_case(rng, dtype, n, c), "class_weights": None}, {}
+    inputs, attrs = {**_class_case(rng, dtype, n, c), "class_weights": None, "weights": None}, {}
     if weighted:
         inputs["weights"] = _some_weights(rng, dtype, n)
         inputs["class_weights"] = rng.uniform(0.2, 4, c).astype(dtype)
@@ -214,7 +215,7 @@ def _softmax_case(rng: Rng, dtype: DTypeLike, n: int, c: int, weighted: int = 0)
 
 
 def _hinge_case(rng: Rng, dtype: DTypeLike, n: int, c: int, weighted: int = 0) -> Sample:
-    inputs, attrs = _class_case(rng, dtype, n, c), {}
+    inputs, attrs = {**_class_case(rng, dtype, n, c), "weights": None}, {}
     if weighted:
         inputs["weights"] = _some_weights(rng, dtype, n)
         attrs = {"margin": 0.5}
@@ -262,7 +263,7 @@ def _special(extra: dict[str, None], attrs: dict[str, float]) -> Any:
             none[5] = 1
             rows: dict[str, dict[str, Array | None]] = {}
             for name, scores, labels in _awkward_rows(rng, dtype, n, c):
-                rows[name] = inputs = {"scores": scores, "labels": labels, "weights": None, **extra}
+                rows[name] = inputs = {"scores": scores, "labels": labels, **extra, "weights": None}
                 samples.append(Sample(f"{name}_{shape}", inputs))
                 samples.append(Sample(f"{name}_weighted_{shape}", {**inputs, "weights": none}))
                 samples.append(Sample(f"{name}_attributes_{shape}", inputs, attrs))
@@ -303,7 +304,7 @@ def _errors(op: str, extra: dict[str, None]) -> Any:
     """Return the function that makes the error cases of a loss over classes."""
 
     def errors(rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
-        good = {**_class_case(rng, dtype, n=3, c=4), **extra}
+        good = {**_class_case(rng, dtype, n=3, c=4), **extra, "weights": None}
         labels = np.array([0, 4, 1])
         match = rf"{op}: 'labels' has shape \(4,\), expected \(3,\) because 'scores' has shape \(3, 4\)"
         cases = [
