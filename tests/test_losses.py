@@ -153,8 +153,8 @@ def two_headed() -> tuple[Builder, str]:
     for name, out in (("policy", 3), ("value", 1)):
         v = b.value(f"{name}.w", (4, out), kind="parameter")
         heads.append(b.emit("linear_forward", (h, v, None), outputs=(f"{name}.y",))[0])
-    policy = nn.SoftmaxCrossEntropy().forward(b, heads[0], b.value("a", (BATCH,), "i64"), name="loss_policy")
-    value = nn.MeanSquaredError().forward(b, heads[1], b.value("r", (BATCH, 1)), name="loss_value")
+    policy = nn.SoftmaxCrossEntropy().forward(b, heads[0], b.value("a", (BATCH,), "i64"), name="loss.policy")
+    value = nn.MeanSquaredError().forward(b, heads[1], b.value("r", (BATCH, 1)), name="loss.value")
     attrs = {"a_weight": 0.25, "b_weight": -2.0}
     return b, b.emit("add_losses", (policy, value), attrs, outputs=("loss",))[0]
 
@@ -188,7 +188,7 @@ def test_a_plan_sums_losses():
     gradients = backward(builder, loss, ["w", "policy.w", "value.w"])
     values = two_headed_values()
     want = interpret(builder.graph, values)
-    asked = ["loss", "loss_policy", "loss_value", "correct_policy", *gradients.values()]
+    asked = ["loss", "loss.policy", "loss.value", "correct.policy", *gradients.values()]
     plan = CpuPlan({"step": builder.graph}, dict.fromkeys(asked, "none"), max_batch=6, dtype="float64")
     results = {name: np.full(want[name].shape, np.nan) for name in asked}
     plan.bind({**values, **results})
@@ -206,7 +206,7 @@ def test_only_losses_that_are_wanted_are_followed():
 
 def test_the_gradient_of_one_loss_needs_no_scale():
     builder, _ = two_headed()
-    backward(builder, "loss_policy", ["w"])
+    backward(builder, "loss.policy", ["w"])
     assert "scale" not in [n.op for n in builder.graph.nodes]
 
 
@@ -309,13 +309,35 @@ def test_class_weights_move_a_trainer():
         assert p[["cat", "dog"].index(label)] == pytest.approx(10 / 11, abs=0.01)
 
 
+def test_balanced_classes_stay_those_of_the_first_fit(tmp_path):
+    """Evaluation uses the weights of the training labels; a checkpoint, which holds none, wants a fit first."""
+    rng = rng_of("balanced")
+    X, y = rng.standard_normal((30, 4)).astype(np.float32), np.repeat([0, 1, 2], [20, 5, 5])
+    trainer = fnn.Trainer(nn.Sequential(nn.Linear(3)), nn.SoftmaxCrossEntropy(class_weight="balanced"), seed=0)
+    trainer.fit(X, y, epochs=1)
+    weights = np.array([30 / 60, 2, 2], np.float32)
+    scores = trainer.model(X)
+    want = F.softmax_cross_entropy(scores, y, weights)[0]
+    assert trainer.evaluate(X, y)["loss"] == pytest.approx(want, rel=1e-6)
+    assert trainer.evaluate(X[:20], y[:20])["loss"] == pytest.approx(
+        F.softmax_cross_entropy(scores[:20], y[:20], weights)[0], rel=1e-6
+    )
+    trainer.checkpoint(tmp_path / "c")
+    again = fnn.Trainer.resume(tmp_path / "c")
+    with pytest.raises(ValueError, match="'balanced' needs the training labels"):
+        again.evaluate(X, y)
+    again.fit(X, y, epochs=1)
+    trainer.fit(X, y, epochs=1)
+    assert again.history["loss"] == trainer.history["loss"]
+
+
 def test_class_weights_by_label_balance_and_order():
     classes, y = np.array(["a", "b", "c"]), np.array([0, 0, 0, 2, -1])
     arrays = nn.SoftmaxCrossEntropy(class_weight={"b": 4}).arrays(classes, None, np.float32)
     assert arrays["class_weights"].dtype == np.float32
     assert arrays["class_weights"].tolist() == [1, 4, 1]
-    balanced = nn.SoftmaxCrossEntropy(class_weight="balanced").arrays(classes, y, np.float64, name="loss_head")
-    np.testing.assert_allclose(balanced["class_weights_head"], [4 / (2 * 3), 1, 4 / 2])
+    balanced = nn.SoftmaxCrossEntropy(class_weight="balanced").arrays(classes, y, np.float64, name="loss.head")
+    np.testing.assert_allclose(balanced["class_weights.head"], [4 / (2 * 3), 1, 4 / 2])
     ordered = nn.SoftmaxCrossEntropy(class_weight=(3, 2, 1)).arrays(classes, None, np.float64)
     assert ordered["class_weights"].tolist() == [3, 2, 1]
     assert nn.SoftmaxCrossEntropy().arrays(None, None, np.float32) == {}
@@ -343,7 +365,7 @@ def test_pos_weight_for_all_outputs_and_for_each():
         (lambda: nn.BinaryCrossEntropy(0.0), ValueError, "'pos_weight' is 0"),
         (lambda: nn.BinaryCrossEntropy("balanced"), TypeError, "'pos_weight' is 'balanced'"),
         (lambda: nn.Huber(0), ValueError, "'delta' is 0"),
-        (lambda: losses.from_config("huber", {"delt": 1.0}), ValueError, "did you mean 'delta'"),
+        (lambda: losses.from_config("huber", {"deltaa": 1.0}), ValueError, "did you mean 'delta'"),
         (lambda: losses.get("hubber"), ValueError, "did you mean 'huber'"),
         (lambda: nn.SoftmaxCrossEntropy(class_weight={"z": 1}).arrays(np.array(["a"]), None, "f4"), ValueError, "'z'"),
         (lambda: nn.SoftmaxCrossEntropy(class_weight=[1, 2]).arrays(np.array(["a"]), None, "f4"), ValueError, "2 items"),

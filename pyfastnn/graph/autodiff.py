@@ -103,8 +103,8 @@ def backward(builder: Builder, loss: str | Mapping[str, str], wanted: Sequence[s
             ) -> tuple[str, ...]:
                 return builder.call(function, inputs, outputs, name=f"d({_node_name})")
 
-            for value, gradient in node.function.gradients(node, known, call, reaches.__contains__).items():
-                collect(value, gradient)
+            for value, of_input in node.function.gradients(node, known, call, reaches.__contains__).items():
+                collect(value, of_input)
             continue
         if node.op not in RULES:
             raise ValueError(f"{node.op} has no gradient rule in pyfastnn.graph.gradients")

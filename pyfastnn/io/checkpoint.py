@@ -139,6 +139,8 @@ def _losses(kinds: Any, settings: Any) -> Any:
     """Return the losses of the outputs."""
     if not isinstance(kinds, dict):
         return losses.get(kinds)
+    if not isinstance(settings, dict):
+        raise ValueError(f"the settings of the losses are {settings!r}")
     return {name: losses.from_config(kind, settings.get(name, {})) for name, kind in kinds.items()}
 
 

@@ -68,7 +68,7 @@ class Loss:
         """
         inputs = (scores, targets, *self._more(builder, scores, name), weights)
         outputs = (name, beside(name, "correct"), f"d({scores})") if self.counts else (name, f"d({scores})")
-        return builder.emit(self.kind, inputs, self._attrs(), outputs, name=name)[0]
+        return builder.emit(self.kind, inputs, self._attrs(), outputs, name="loss")[0]
 
     def arrays(self, classes: Array | None, y: Array | None, dtype: DTypeLike, name: str = "loss") -> dict[str, Array]:
         """Return the arrays that the nodes of `forward` read, by value name.
@@ -110,8 +110,8 @@ class Loss:
 
 
 def beside(name: str, word: str) -> str:
-    """Return the name of a value that belongs to a loss: ``"loss_policy"`` has ``"correct_policy"``."""
-    return name.replace("loss", word) if "loss" in name else f"{name}.{word}"
+    """Return the name of a value that belongs to a loss: ``"loss.policy"`` has ``"correct.policy"``."""
+    return name.replace("loss", word, 1) if "loss" in name else f"{name}.{word}"
 
 
 def weight_list(owner: str, name: str, values: Any) -> list[float]:
