@@ -33,8 +33,6 @@ from pyfastnn.functional.embedding import embedding, embedding_dw
 from pyfastnn.functional.gather import gather_labels, gather_rows
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
 from pyfastnn.functional.linear_bf16 import linear_dw_bf16, linear_dx_bf16, linear_forward_bf16
-from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
-from pyfastnn.functional.merge import concat, multiply, slice, slice_backward
 from pyfastnn.functional.loss import multiclass_hinge, softmax_cross_entropy
 from pyfastnn.functional.loss_elementwise import (
     binary_cross_entropy,
@@ -44,6 +42,7 @@ from pyfastnn.functional.loss_elementwise import (
     poisson,
 )
 from pyfastnn.functional.loss_terms import add_losses, l2_penalty, scale
+from pyfastnn.functional.merge import concat, multiply, slice, slice_backward
 from pyfastnn.functional.norm import batch_norm, batch_norm_backward, batch_norm_predict
 from pyfastnn.functional.optimizer import (
     adam_step,
@@ -73,6 +72,7 @@ __all__ = [
     "clip_by_value",
     "concat",
     "binary_cross_entropy",
+    "concat",
     "dropout",
     "dropout_backward",
     "dropout_channels",
@@ -108,8 +108,8 @@ __all__ = [
     "mean_absolute_error",
     "mean_squared_error",
     "momentum_step",
-    "multiply",
     "multiclass_hinge",
+    "multiply",
     "nesterov_step",
     "poisson",
     "relu",
