@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,7 +22,7 @@ from pyfastnn.bench.timing import LEAST_CLEAN, WAITED, waiting_ns
 from pyfastnn.graph.schema import schema
 from pyfastnn.reference import Cost, specs
 
-_ARITHMETIC = tuple(f"linear_{name}{form}" for name in ("forward", "dx", "dw") for form in ("", "_bf16"))
+_ARITHMETIC = (*(f"linear_{name}{form}" for name in ("forward", "dx", "dw") for form in ("", "_bf16")), "conv2d_")
 _SAMPLE_FLOP = 4e9
 
 
@@ -104,8 +104,12 @@ class Profile:
         )
 
 
-def cost_of(op: str, shapes: list[tuple[int, ...] | None], itemsize: int) -> Cost:
-    """Return the least work of an op for inputs of these shapes, from its spec.
+def cost_of(
+    op: str, shapes: list[tuple[int, ...] | None], itemsize: int, outputs: Sequence[tuple[int, ...]] = ()
+) -> Cost:
+    """Return the least work of an op for inputs of these shapes: from its spec where its sizes are those of the inputs.
+
+    Else it is each array moved once, and for a convolution a multiply-add for each pixel of the output and each weight that a filter has.
 
     Parameters
     ----------
@@ -115,7 +119,15 @@ def cost_of(op: str, shapes: list[tuple[int, ...] | None], itemsize: int) -> Cos
         One shape per input in table order, None where an input is left out.
     itemsize : int
         Bytes of a float of the call.
+    outputs : sequence of tuple
+        Shapes of the outputs.
     """
+    byte = itemsize * sum(math.prod(shape) for shape in (*shapes, *outputs) if shape is not None)
+    if op.startswith("conv2d_"):
+        weights = outputs[0] if "_dw" in op else shapes[1]
+        pixels = outputs[0] if op == "conv2d_forward" else shapes[1] if "_dw" in op else shapes[0]
+        assert weights is not None and pixels is not None
+        return Cost(2.0 * math.prod(pixels) * math.prod(weights[:3]), byte)
     sizes: dict[str, int] = {}
     for arg, shape in zip(schema(op).inputs, shapes, strict=True):
         if shape is None:
@@ -133,7 +145,15 @@ def cost_of(op: str, shapes: list[tuple[int, ...] | None], itemsize: int) -> Cos
     cost = specs()[op].cost
     # A size that no input has (the width of x in a bias gradient) is one the cost does not depend on.
     wanted = [k for k, p in list(inspect.signature(cost).parameters.items())[1:] if p.default is p.empty]
+    known = {*sizes, *(d for arg in schema(op).outputs for d in arg.dims if d.isidentifier())}
+    if not known.issuperset(wanted):
+        return Cost(0.0, byte)
     return cost(itemsize, **{k: sizes.get(k, 0) for k in wanted})
+
+
+def _plain(name: str) -> str:
+    """Return the name that a value of the plan has in its graph."""
+    return name.removeprefix("train:").removeprefix("view:")
 
 
 def profile_plan(
@@ -180,14 +200,14 @@ def profile_plan(
     def shape_of(name: str | None) -> tuple[int, ...] | None:
         if name is None:
             return None
-        return tuple(d if isinstance(d, int) else sizes[d] for d in values[name.removeprefix("train:")].shape)
+        return tuple(d if isinstance(d, int) else sizes[d] for d in values[_plain(name)].shape)
 
     steps = []
     for node, took in zip(layout, us, strict=True):
         shapes = [shape_of(name) for name in node["inputs"]]
-        cost = cost_of(node["op"], shapes, itemsize)
+        cost = cost_of(node["op"], shapes, itemsize, [tuple(shape) for shape, *_ in node["places"]])
         arithmetic = node["op"].startswith(_ARITHMETIC)
-        written = node["outputs"][0].removeprefix("train:") + (", .." if len(node["outputs"]) > 1 else "")
+        written = _plain(node["outputs"][0]) + (", .." if len(node["outputs"]) > 1 else "")
         steps.append(
             StepTime(
                 op=node["op"],
