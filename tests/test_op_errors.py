@@ -108,7 +108,7 @@ def test_output_of_another_dtype_or_shape(op):
         kept = call.outputs[k]
         call.outputs[k] = np.zeros(kept.shape, np.int32)
         assert_refused(call, TypeError, f"{op}: '{arg['name']}'.*int32")
-        call.outputs[k] = np.zeros((*kept.shape, 1), kept.dtype)
+        call.outputs[k] = np.zeros((kept.shape[0] + 1, *kept.shape[1:]), kept.dtype)
         assert_refused(call, ValueError, f"{op}: output '{arg['name']}' has shape")
 
 

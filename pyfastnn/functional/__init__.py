@@ -23,6 +23,7 @@ from pyfastnn.functional.activation import (
 )
 from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rmsprop_step
 from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
+from pyfastnn.functional.conv_dw import conv2d_dw, conv2d_dw_pooled
 from pyfastnn.functional.dropout import (
     dropout,
     dropout_backward,
@@ -43,6 +44,14 @@ from pyfastnn.functional.optimizer import (
     nesterov_step,
     sgd_step,
 )
+from pyfastnn.functional.pool import (
+    avg_pool,
+    avg_pool_backward,
+    global_avg_pool,
+    global_avg_pool_backward,
+    max_pool,
+    max_pool_backward,
+)
 from pyfastnn.functional.sample_norm import (
     group_norm,
     group_norm_backward,
@@ -56,12 +65,16 @@ __all__ = [
     "adam_step",
     "adamw_step",
     "add",
+    "avg_pool",
+    "avg_pool_backward",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_predict",
     "clip_by_norm",
     "clip_by_value",
     "concat",
+    "conv2d_dw",
+    "conv2d_dw_pooled",
     "dropout",
     "dropout_backward",
     "dropout_channels",
@@ -75,6 +88,8 @@ __all__ = [
     "exp_backward",
     "gather_labels",
     "gather_rows",
+    "global_avg_pool",
+    "global_avg_pool_backward",
     "group_norm",
     "group_norm_backward",
     "l1_gradient",
@@ -93,6 +108,8 @@ __all__ = [
     "linear_dx_bf16",
     "linear_forward_bf16",
     "max_norm",
+    "max_pool",
+    "max_pool_backward",
     "mean_squared_error",
     "momentum_step",
     "multiply",

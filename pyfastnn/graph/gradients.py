@@ -18,7 +18,7 @@ nothing here computes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from pyfastnn.graph.graph import Node
 from pyfastnn.graph.schema import Dim
@@ -170,6 +170,21 @@ def _dropout(op: str) -> Rule:
     return rule
 
 
+def _pool(op: str, *kept: int) -> Rule:
+    """Return the rule of a pool: its backward reads outputs ``kept`` of the forward node, and wants the size of the images."""
+
+    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+        (x,) = node.inputs
+        assert x is not None
+        if not needs(x):
+            return {}
+        _, height, width, _ = emit.shape(x)
+        attrs = {**node.attrs, "height": cast("float", height), "width": cast("float", width)}
+        return {x: emit(op, (_of_output(node, dy), *(node.outputs[k] for k in kept)), attrs)[0]}
+
+    return rule
+
+
 def _loss(gradient_output: int) -> Rule:
     """Return the rule of a loss, whose gradient is one of its outputs already."""
 
@@ -204,6 +219,9 @@ RULES: dict[str, Rule] = {
     "concat": _concat,
     "slice": _slice,
     "embedding_forward": _embedding,
+    "max_pool_forward": _pool("max_pool_backward", 1),
+    "avg_pool_forward": _pool("avg_pool_backward"),
+    "global_avg_pool_forward": _pool("global_avg_pool_backward"),
     "softmax_cross_entropy": _loss(2),
     "mean_squared_error": _loss(1),
 }

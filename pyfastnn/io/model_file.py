@@ -29,6 +29,7 @@ LAYERS: dict[str, type[Layer]] = {
     c.kind: c
     for c in (
         nn.Add,
+        nn.AvgPool2d,
         nn.BatchNorm,
         nn.Concat,
         nn.Dropout,
@@ -36,10 +37,12 @@ LAYERS: dict[str, type[Layer]] = {
         nn.ELU,
         nn.Embedding,
         nn.Flatten,
+        nn.GlobalAvgPool2d,
         nn.GroupNorm,
         nn.LayerNorm,
         nn.LeakyReLU,
         nn.Linear,
+        nn.MaxPool2d,
         nn.ReLU,
         nn.Sigmoid,
         nn.Tanh,

@@ -11,12 +11,14 @@ from pyfastnn.nn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
 from pyfastnn.nn.merge import Add, Concat
 from pyfastnn.nn.model import Model
 from pyfastnn.nn.norm import BatchNorm, GroupNorm, LayerNorm
+from pyfastnn.nn.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from pyfastnn.nn.sequential import Sequential
 from pyfastnn.nn.symbolic import Input, Symbol
 
 __all__ = [
     "ELU",
     "Add",
+    "AvgPool2d",
     "BatchNorm",
     "Concat",
     "CustomLoss",
@@ -24,6 +26,7 @@ __all__ = [
     "Dropout2d",
     "Embedding",
     "Flatten",
+    "GlobalAvgPool2d",
     "GroupNorm",
     "Input",
     "Lambda",
@@ -32,6 +35,7 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "Loss",
+    "MaxPool2d",
     "MeanSquaredError",
     "Model",
     "ReLU",

@@ -7,6 +7,8 @@ or the layers.
 from pyfastnn.reference import (
     activation,
     clip,
+    conv_dw,
+    conv_dw_pooled,
     dropout,
     embedding,
     gather,
@@ -16,6 +18,7 @@ from pyfastnn.reference import (
     merge,
     norm,
     optimizer,
+    pool,
     sample_norm,
     weights,
 )
@@ -31,6 +34,8 @@ __all__ = [
     "Sample",
     "activation",
     "clip",
+    "conv_dw",
+    "conv_dw_pooled",
     "dropout",
     "embedding",
     "gather",
@@ -41,6 +46,7 @@ __all__ = [
     "merge",
     "norm",
     "optimizer",
+    "pool",
     "sample_norm",
     "specs",
     "weights",
