@@ -9,7 +9,7 @@ import pytest
 
 from pyfastnn import functional as F
 from pyfastnn.graph import BATCH, Builder, Graph
-from pyfastnn.graph.rewrites import sparse_pool_gradients
+from pyfastnn.graph.rewrites import pool_before_relu, sparse_pool_gradients
 from pyfastnn.reference import HYPER_FIELDS, interpret
 from pyfastnn.testing import DTYPES, assert_same_bits, assert_within, rng_of
 
@@ -108,6 +108,29 @@ def test_a_relu_elsewhere_stays_where_it_is():
     (spread,) = builder.emit("max_pool_backward", (up, index), {"height": 4, "width": 4})
     builder.emit("relu_backward", (spread, y), outputs=("g",))
     assert str(sparse_pool_gradients(builder.graph)) == str(builder.graph)
+
+
+def test_a_relu_moves_behind_the_pool_that_alone_reads_it():
+    before = sparse_pool_gradients(network())
+    printed = str(before)
+    after = pool_before_relu(before)
+    assert str(before) == printed
+    assert [n.op for n in after.nodes[:2]] == ["max_pool_forward", "relu_forward"]
+    assert "y" not in after.values
+    want, got = results(before), results(after)
+    for name in ("pooled", "dw", "db"):
+        np.testing.assert_array_equal(got[name], want[name])
+    assert got["pooled"].min() == 0  # the dead window
+
+
+def test_a_relu_that_others_read_stays():
+    """The backward pass of the plain graph masks by the output of the ReLU; windows in the padding have no value to rectify."""
+    for graph in (network(), network(relu=False)):
+        assert str(pool_before_relu(graph)) == str(graph)
+    builder = Builder()
+    (y,) = builder.emit("relu_forward", (builder.value("z", (BATCH, 4, 4, 2)),))
+    builder.emit("max_pool_forward", (y,), {"top": 2})
+    assert str(pool_before_relu(builder.graph)) == str(builder.graph)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
