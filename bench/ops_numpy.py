@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from bench.ops_common import PeerOp
+from pyfastnn.reference.augment import draw
 
 Names = SimpleNamespace
+_SELU_SCALE, _SELU_LOWEST, _ROOT = 1.0507009873554805, 1.7580993408473769, 0.7978845608028654
 _RNG = np.random.default_rng(1)
 
 
@@ -21,6 +24,45 @@ def _linear(s: Names) -> Any:
 
 def _elu(s: Names) -> Any:
     return (np.where(s.x > 0, s.x, s.alpha * np.expm1(np.minimum(s.x, 0))),)
+
+
+def _selu(s: Names) -> Any:
+    return (np.where(s.x > 0, _SELU_SCALE * s.x, _SELU_LOWEST * np.expm1(np.minimum(s.x, 0))),)
+
+
+def _gelu_tanh(s: Names) -> Any:
+    return (0.5 * s.x * (1 + np.tanh(_ROOT * (s.x + 0.044715 * s.x * s.x * s.x))),)
+
+
+def _gelu_tanh_backward(s: Names) -> Any:
+    t = np.tanh(_ROOT * (s.x + 0.044715 * s.x * s.x * s.x))
+    return (s.dy * (0.5 * (1 + t) + 0.5 * s.x * (1 - t * t) * _ROOT * (1 + 0.134145 * s.x * s.x)),)
+
+
+def _silu_backward(s: Names) -> Any:
+    y = 1 / (1 + np.exp(-s.x))
+    return (s.dy * (y * (1 + s.x * (1 - y))),)
+
+
+def _prelu_backward(s: Names) -> Any:
+    positive = s.x > 0
+    return np.where(positive, s.dy, s.slope * s.dy), np.where(positive, 0, s.dy * s.x).sum(axis=0)
+
+
+def _softmax(s: Names) -> Any:
+    np.exp(s.x - s.x.max(axis=-1, keepdims=True), out=s.out)
+    return (np.divide(s.out, s.out.sum(axis=-1, keepdims=True), out=s.out),)
+
+
+def _log_softmax(s: Names) -> Any:
+    relative = s.x - s.x.max(axis=-1, keepdims=True)
+    return (np.subtract(relative, np.log(np.exp(relative).sum(axis=-1, keepdims=True)), out=s.out),)
+
+
+def _maxout_backward(s: Names) -> Any:
+    dx = np.zeros_like(s.x)
+    np.put_along_axis(dx, s.x.argmax(axis=-1)[..., None], s.dy[..., None], axis=-1)
+    return (dx,)
 
 
 def _bn_forward(s: Names) -> Any:
@@ -92,6 +134,49 @@ def _dropout_channels(s: Names) -> Any:
     return s.x * (mask * np.float32(1 / (1 - s.p)))[:, None], mask
 
 
+@lru_cache(maxsize=8)
+def _changes(n: int, h: int, w: int, flip: int, pad: int, cutout: int, node: int, seed: int, step: int) -> Any:
+    """Return for each image which rows and columns of the padded one it takes, and its square; drawn once, so not timed."""
+    drawn = draw(n, h, w, flip=flip, pad=pad, node=node, seed=seed, step=step)
+    places = []
+    for size, flipped, shift in ((h, "vertical", "down"), (w, "horizontal", "right")):
+        at = np.where(drawn[flipped][:, None], np.arange(size)[::-1], np.arange(size))
+        places.append(at + drawn[shift][:, None] + pad)
+    rows = np.arange(h) - (drawn["row"][:, None] - cutout // 2)
+    columns = np.arange(w) - (drawn["column"][:, None] - cutout // 2)
+    square = ((rows >= 0) & (rows < cutout))[:, :, None] & ((columns >= 0) & (columns < cutout))[:, None, :]
+    return np.arange(n)[:, None, None], places[0][:, :, None], places[1][:, None, :], square
+
+
+def _changes_of(s: Names, x: Any) -> Any:
+    numbers = (s.flip, s.pad, s.cutout, s.node, s.seed, s.step)
+    return _changes(*x.shape[:3], *map(int, numbers))
+
+
+def _augment(s: Names) -> Any:
+    image, row, column, square = _changes_of(s, s.x)
+    p = int(s.pad)
+    y = np.pad(s.x, ((0, 0), (p, p), (p, p), (0, 0)))[image, row, column]
+    y[square] = 0
+    return (y,)
+
+
+def _augment_backward(s: Names) -> Any:
+    image, row, column, square = _changes_of(s, s.dy)
+    p, (n, h, w, c) = int(s.pad), s.dy.shape
+    padded = np.zeros((n, h + 2 * p, w + 2 * p, c), s.dy.dtype)
+    padded[image, row, column] = np.where(square[..., None], 0, s.dy)
+    return (padded[:, p : p + h, p : p + w],)
+
+
+def _gather_csr(s: Names) -> Any:
+    x = np.zeros((len(s.index), int(s.features)), s.data.dtype)
+    for i, row in enumerate(s.index):
+        first, last = s.starts[row], s.starts[row + 1]
+        x[i, s.columns[first:last]] = s.data[first:last]
+    return (x,)
+
+
 def _embedding_dw(s: Names) -> Any:
     table = np.zeros((int(s.rows), s.dy.shape[-1]), s.dy.dtype)
     np.add.at(table, s.index, s.dy)
@@ -102,7 +187,7 @@ def _slice_backward(s: Names) -> Any:
     return (np.pad(s.dy, ((0, 0), (int(s.start), int(s.after)))),)
 
 
-def _softmax(s: Names) -> Any:
+def _cross_entropy(s: Names) -> Any:
     n, rows = len(s.labels), np.arange(len(s.labels))
     correct = (s.scores.argmax(axis=1) == s.labels).sum()
     relative = s.scores - s.scores.max(axis=1, keepdims=True)
@@ -113,6 +198,40 @@ def _softmax(s: Names) -> Any:
     p[rows, s.labels] -= 1
     p /= n
     return loss, correct, p
+
+
+def _hinge(s: Names) -> Any:
+    n, rows = len(s.labels), np.arange(len(s.labels))
+    correct = (s.scores.argmax(axis=1) == s.labels).sum()
+    margins = np.maximum(s.scores - s.scores[rows, s.labels][:, None] + np.float32(s.margin), 0)
+    margins[rows, s.labels] = 0
+    loss = margins.sum() / n
+    slope = (margins > 0).astype(s.scores.dtype)
+    slope[rows, s.labels] = -slope.sum(axis=1)
+    slope /= n
+    return loss, correct, slope
+
+
+def _bce(s: Names) -> Any:
+    e = np.exp(-np.abs(s.scores))
+    loss = (np.maximum(s.scores, 0) - s.scores * s.targets + np.log1p(e)).mean()
+    return loss, (np.where(s.scores < 0, e, 1) / (1 + e) - s.targets) / s.size
+
+
+def _mae(s: Names) -> Any:
+    d = s.y_pred - s.y_true
+    return np.abs(d).mean(), np.sign(d) / s.size
+
+
+def _huber(s: Names) -> Any:
+    d = s.y_pred - s.y_true
+    h = np.clip(d, -s.delta, s.delta)
+    return (h * (d - h / 2)).mean(), h / s.size
+
+
+def _poisson(s: Names) -> Any:
+    rate = np.exp(s.y_pred)
+    return (rate - s.y_true * s.y_pred).mean(), (rate - s.y_true) / s.size
 
 
 def _mse(s: Names) -> Any:
@@ -198,6 +317,22 @@ LIBRARY = {
     "tanh_backward": lambda s: (s.dy * (1 - s.y * s.y),),
     "exp_forward": lambda s: (np.exp(s.x, out=s.out),),
     "exp_backward": lambda s: (np.multiply(s.dy, s.y, out=s.out),),
+    "selu_forward": _selu,
+    "selu_backward": lambda s: (s.dy * np.where(s.y > 0, _SELU_SCALE, s.y + _SELU_LOWEST),),
+    "gelu_tanh_forward": _gelu_tanh,
+    "gelu_tanh_backward": _gelu_tanh_backward,
+    "silu_forward": lambda s: (s.x / (1 + np.exp(-s.x)),),
+    "silu_backward": _silu_backward,
+    "softplus_forward": lambda s: (np.logaddexp(0, s.x, out=s.out),),
+    "softplus_backward": lambda s: (s.dy / (1 + np.exp(-s.x)),),
+    "prelu_forward": lambda s: (np.where(s.x > 0, s.x, s.slope * s.x),),
+    "prelu_backward": _prelu_backward,
+    "softmax_forward": _softmax,
+    "softmax_backward": lambda s: (s.y * (s.dy - (s.dy * s.y).sum(axis=-1, keepdims=True)),),
+    "log_softmax_forward": _log_softmax,
+    "log_softmax_backward": lambda s: (s.dy - np.exp(s.y) * s.dy.sum(axis=-1, keepdims=True),),
+    "maxout_forward": lambda s: (np.max(s.x, axis=-1, out=s.out),),
+    "maxout_backward": _maxout_backward,
     "batch_norm_forward": _bn_forward,
     "batch_norm_predict": _bn_predict,
     "batch_norm_backward": _bn_backward,
@@ -215,8 +350,15 @@ LIBRARY = {
     "concat": lambda s: (np.concatenate([s.a, s.b], axis=-1, out=s.out),),
     "slice": lambda s: (s.x[:, int(s.start) : s.x.shape[-1] - int(s.after)].copy(),),
     "slice_backward": _slice_backward,
-    "softmax_cross_entropy": _softmax,
+    "softmax_cross_entropy": _cross_entropy,
+    "multiclass_hinge": _hinge,
+    "binary_cross_entropy": _bce,
     "mean_squared_error": _mse,
+    "mean_absolute_error": _mae,
+    "huber": _huber,
+    "poisson": _poisson,
+    "add_losses": lambda s: (s.a_weight * s.a + s.b_weight * s.b,),
+    "scale": lambda s: (np.multiply(s.x, s.factor, out=s.out),),
     "l2_penalty": lambda s: (0.5 * s.weight_decay * np.dot(s.w.ravel(), s.w.ravel()),),
     "sgd_step": _sgd,
     "momentum_step": _momentum,
@@ -235,6 +377,9 @@ LIBRARY = {
     "ema_step": _ema,
     "gather_rows": lambda s: ((s.data[s.index] - s.shift) * s.scale,),
     "gather_labels": lambda s: (s.data[s.index],),
+    "gather_csr": _gather_csr,
+    "augment": _augment,
+    "augment_backward": _augment_backward,
 }
 
 

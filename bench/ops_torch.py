@@ -12,6 +12,7 @@ from bench.ops_common import PeerOp
 
 Names = SimpleNamespace
 aten = torch.ops.aten
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
 def _bn_forward(s: Names) -> Any:
@@ -61,12 +62,30 @@ def _dropout_channels(s: Names) -> Any:
     return torch.mul(s.x, noise / (1 - s.p), out=s.out), noise[:, 0] != 0
 
 
-def _softmax(s: Names) -> Any:
+def _cross_entropy(s: Names) -> Any:
     correct = (s.scores.argmax(dim=1) == s.labels).sum()
     logs = torch.log_softmax(s.scores, 1)
     loss, weight = aten.nll_loss_forward(logs, s.labels, None, 1, -100)
     slope = aten.nll_loss_backward(s.one, logs, s.labels, None, 1, -100, weight)
     return loss, correct, aten._log_softmax_backward_data(slope, logs, 1, s.scores.dtype)
+
+
+def _prelu_backward(s: Names) -> Any:
+    # The slopes' gradient comes as large as the input and is summed by autograd, here by hand.
+    dx, terms = aten._prelu_kernel_backward(s.dy, s.x, s.slope)
+    return dx, terms.sum(0)
+
+
+def _maxout_backward(s: Names) -> Any:
+    first = s.x.argmax(-1, keepdim=True)
+    return (torch.zeros_like(s.x).scatter_(-1, first, s.dy.unsqueeze(-1)),)
+
+
+def _hinge(s: Names) -> Any:
+    correct = (s.scores.argmax(dim=1) == s.labels).sum()
+    classes = s.scores.shape[1]  # PyTorch's loss is divided by them
+    loss = aten.multi_margin_loss(s.scores, s.labels, 1, s.margin) * classes
+    return loss, correct, aten.multi_margin_loss_backward(s.one * classes, s.scores, s.labels, 1, s.margin, None, 1)
 
 
 def _sgd(s: Names, momentum: float, nesterov: bool = False) -> Any:
@@ -202,6 +221,26 @@ LIBRARY = {
     "tanh_backward": lambda s: (aten.tanh_backward.grad_input(s.dy, s.y, grad_input=s.out),),
     "exp_forward": lambda s: (torch.exp(s.x, out=s.out),),
     "exp_backward": lambda s: (torch.mul(s.dy, s.y, out=s.out),),
+    "selu_forward": lambda s: (aten.elu.out(s.x, _SELU_ALPHA, _SELU_SCALE, 1, out=s.out),),
+    "selu_backward": lambda s: (
+        aten.elu_backward.grad_input(s.dy, _SELU_ALPHA, _SELU_SCALE, 1, True, s.y, grad_input=s.out),
+    ),
+    "gelu_forward": lambda s: (aten.gelu.out(s.x, out=s.out),),
+    "gelu_backward": lambda s: (aten.gelu_backward.grad_input(s.dy, s.x, grad_input=s.out),),
+    "gelu_tanh_forward": lambda s: (aten.gelu.out(s.x, approximate="tanh", out=s.out),),
+    "gelu_tanh_backward": lambda s: (aten.gelu_backward.grad_input(s.dy, s.x, approximate="tanh", grad_input=s.out),),
+    "silu_forward": lambda s: (aten.silu.out(s.x, out=s.out),),
+    "silu_backward": lambda s: (aten.silu_backward.grad_input(s.dy, s.x, grad_input=s.out),),
+    "softplus_forward": lambda s: (aten.softplus.out(s.x, 1, 20, out=s.out),),
+    "softplus_backward": lambda s: (aten.softplus_backward.grad_input(s.dy, s.x, 1, 20, grad_input=s.out),),
+    "prelu_forward": lambda s: (torch.prelu(s.x, s.slope),),
+    "prelu_backward": _prelu_backward,
+    "softmax_forward": lambda s: (aten._softmax.out(s.x, -1, False, out=s.out),),
+    "softmax_backward": lambda s: (aten._softmax_backward_data.out(s.dy, s.y, -1, s.dy.dtype, grad_input=s.out),),
+    "log_softmax_forward": lambda s: (aten._log_softmax.out(s.x, -1, False, out=s.out),),
+    "log_softmax_backward": lambda s: (aten._log_softmax_backward_data.out(s.dy, s.y, -1, s.dy.dtype, out=s.out),),
+    "maxout_forward": lambda s: (torch.amax(s.x, -1, out=s.out),),
+    "maxout_backward": _maxout_backward,
     "batch_norm_forward": _bn_forward,
     "batch_norm_predict": lambda s: (
         F.batch_norm(s.x, s.running_mean, s.running_var, s.gamma, s.beta, False, 0.0, s.eps),
@@ -221,11 +260,30 @@ LIBRARY = {
     "concat": lambda s: (torch.cat([s.a, s.b], dim=-1, out=s.out),),
     "slice": lambda s: (s.x[:, int(s.start) : s.x.shape[-1] - int(s.after)].contiguous(),),
     "slice_backward": lambda s: (F.pad(s.dy, (int(s.start), int(s.after))),),
-    "softmax_cross_entropy": _softmax,
+    "softmax_cross_entropy": _cross_entropy,
     "mean_squared_error": lambda s: (
         F.mse_loss(s.y_pred, s.y_true),
         aten.mse_loss_backward(s.one, s.y_pred, s.y_true, 1),
     ),
+    "multiclass_hinge": _hinge,
+    "binary_cross_entropy": lambda s: (
+        F.binary_cross_entropy_with_logits(s.scores, s.targets),
+        torch.sigmoid(s.scores).sub_(s.targets).div_(s.size),
+    ),
+    "mean_absolute_error": lambda s: (
+        F.l1_loss(s.y_pred, s.y_true),
+        torch.sign(s.y_pred - s.y_true).div_(s.size),
+    ),
+    "huber": lambda s: (
+        F.huber_loss(s.y_pred, s.y_true, delta=s.delta),
+        aten.huber_loss_backward(s.one, s.y_pred, s.y_true, 1, s.delta),
+    ),
+    "poisson": lambda s: (
+        F.poisson_nll_loss(s.y_pred, s.y_true),
+        torch.exp(s.y_pred).sub_(s.y_true).div_(s.size),
+    ),
+    "add_losses": lambda s: (s.a_weight * s.a + s.b_weight * s.b,),
+    "scale": lambda s: (torch.mul(s.x, s.factor, out=s.out),),
     "l2_penalty": lambda s: (torch.dot(s.w.view(-1), s.w.view(-1)) * (0.5 * s.weight_decay),),
     "sgd_step": lambda s: _sgd(s, 0.0),
     "momentum_step": lambda s: _sgd(s, s.momentum),

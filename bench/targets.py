@@ -38,6 +38,16 @@ AVX2_MEAN, DOUBLE_MEAN = 0.95, 1.0
 SEARCH_FLOOR, SEARCH_PEER = 1.3, 2.5
 # Op and sizes, against whom, at least how many times as fast on one thread.
 IN_CACHE = "size32768"
+_SMOOTH = {"selu": 1.5, "gelu": 2.2, "gelu_tanh": 2.2, "silu": 1.5, "softplus": 3.0}
+_ROWS = (
+    ("prelu", "n256_c128"),
+    ("softmax", "n128_c256"),
+    ("log_softmax", "n128_c256"),
+    ("softmax", "n3277_c10"),
+    ("log_softmax", "n3277_c10"),
+    ("maxout", "n128_m128_k2"),
+    ("maxout", "n128_m64_k4"),
+)
 OPS = (
     (f"exp_forward {IN_CACHE}", "torch", 4.0),
     (f"exp_forward {IN_CACHE}", "numpy", 1.4),
@@ -45,6 +55,11 @@ OPS = (
     (f"tanh_forward {IN_CACHE}", "numpy", 1.4),
     (f"elu_forward {IN_CACHE}", "torch", 4.0),
     (f"sigmoid_forward {IN_CACHE}", "torch", 1.8),
+    *((f"{op}_forward {IN_CACHE}", "torch", wanted) for op, wanted in _SMOOTH.items()),
+    *((f"{op}_backward {IN_CACHE}", "torch", 1.5) for op in _SMOOTH),
+    *((f"{op}_{way} {IN_CACHE}", "numpy", 1.0) for op in _SMOOTH if op != "gelu" for way in ("forward", "backward")),
+    *((f"{op}_{way} {sizes}", "torch", 1.5) for op, sizes in _ROWS for way in ("forward", "backward")),
+    *((f"{op}_{way} {sizes}", "numpy", 1.0) for op, sizes in _ROWS for way in ("forward", "backward")),
     *((f"{op}_backward {IN_CACHE}", "torch", 1.2) for op in ("exp", "relu", "leaky_relu", "elu", "sigmoid", "tanh")),
     *((f"batch_norm_{way} n128_c256", "torch", 2.0) for way in ("forward", "backward")),
     *((f"batch_norm_{way} n8192_c1024", "torch", 1.5) for way in ("forward", "backward")),

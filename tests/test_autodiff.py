@@ -30,6 +30,17 @@ MIDDLES = {
     "elu": [nn.Linear(6), nn.ELU(0.7)],
     "sigmoid": [nn.Linear(6), nn.Sigmoid()],
     "tanh": [nn.Linear(6), nn.Tanh()],
+    "exp": [nn.Linear(6), nn.Tanh(), nn.Exp()],
+    "selu": [nn.Linear(6), nn.SELU()],
+    "gelu": [nn.Linear(6), nn.GELU()],
+    "gelu_tanh": [nn.Linear(6), nn.GELU("tanh")],
+    "silu": [nn.Linear(6), nn.SiLU()],
+    "softplus": [nn.Linear(6), nn.Softplus()],
+    "prelu": [nn.Linear(6), nn.PReLU()],
+    "prelu_shared": [nn.PReLU(shared=True), nn.Linear(6), nn.PReLU(shared=True, init=-0.5)],
+    "softmax": [nn.Linear(6), nn.Softmax()],
+    "log_softmax": [nn.Linear(6), nn.LogSoftmax()],
+    "maxout": [nn.Maxout(6), nn.Maxout(4, pieces=3, bias=False)],
     "batch_norm": [nn.Linear(6), nn.BatchNorm(eps=1e-2)],
     "batch_norm_first": [nn.BatchNorm(), nn.Linear(4), nn.Sigmoid()],
     "dropout": [nn.Linear(6), nn.Dropout(0.4)],
@@ -114,7 +125,7 @@ def used_twice() -> tuple[Builder, str, dict[str, np.ndarray]]:
     (one,) = builder.emit("add", (again, s), outputs=("one",))
     (two,) = builder.emit("add", (h, h), outputs=("two",))
     (y,) = builder.emit("add", (one, two), outputs=("y",))
-    (loss, _) = builder.emit("mean_squared_error", (y, target), outputs=("loss", "d(y)"))
+    (loss, _) = builder.emit("mean_squared_error", (y, target, None), outputs=("loss", "d(y)"))
     rng = rng_of("used twice")
     values = {k: rng.standard_normal(s) for k, s in {"x": (3, 4), "w": (4, 4), "b": (4,), "target": (3, 4)}.items()}
     return builder, loss, values
@@ -156,7 +167,7 @@ def test_op_without_a_rule_is_named():
     state = [builder.value(k, (2,), kind="state") for k in ("gamma", "beta", "mean", "var")]
     (y,) = builder.emit("batch_norm_predict", (x, *state))
     target = builder.value("target", (BATCH, 2))
-    loss = builder.emit("mean_squared_error", (y, target))[0]
+    loss = builder.emit("mean_squared_error", (y, target, None))[0]
     with pytest.raises(ValueError, match="batch_norm_predict has no gradient rule"):
         backward(builder, loss, ["x"])
 

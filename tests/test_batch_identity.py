@@ -60,9 +60,24 @@ def test_prediction_layers_work_row_by_row(dtype):
             "sigmoid_forward",
             "exp_forward",
             "tanh_forward",
+            "selu_forward",
+            "gelu_forward",
+            "gelu_tanh_forward",
+            "silu_forward",
+            "softplus_forward",
+            "softmax_forward",
+            "log_softmax_forward",
         )
     }
     calls["batch_norm_predict"] = lambda x: _core.call("batch_norm_predict", (x, gamma, beta, mean, var))[0]
+    calls["prelu_forward"] = lambda x: _core.call("prelu_forward", (x, gamma))[0]
+    calls["maxout_forward"] = lambda x: _core.call(
+        "maxout_forward", (np.ascontiguousarray(x[:, :36]).reshape(len(x), 12, 3),)
+    )[0]
+    # Few columns stand in the lanes, ten in a kernel of their own.
+    for width in (10, 16):
+        for op in ("softmax_forward", "log_softmax_forward"):
+            calls[f"{op} {width}"] = lambda x, op=op, width=width: _core.call(op, (x[:, :width].copy(),))[0]
     for op, call in calls.items():
         whole = call(x)
         for row in range(len(x)):

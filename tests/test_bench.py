@@ -174,7 +174,18 @@ def test_a_task_counts_its_work():
     assert task.rows % task.batch == 0
 
 
-@pytest.mark.parametrize("name", ["relu_backward", "momentum_step", "softmax_cross_entropy", "dropout_forward"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "relu_backward",
+        "momentum_step",
+        "softmax_cross_entropy",
+        "dropout_forward",
+        "augment",
+        "augment_backward",
+        "gather_csr",
+    ],
+)
 def test_the_numpy_ops_are_right_and_start_anew(name, peers):
     case = op.cases([name])[0]
     runner = LocalRunner(peers, "")

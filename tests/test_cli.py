@@ -15,7 +15,7 @@ import pytest
 
 import pyfastnn as fnn
 from pyfastnn.cli import COMMANDS, main
-from pyfastnn.cli.network import decaying
+from pyfastnn.cli.network import ACTIVATIONS, decaying
 from pyfastnn.report.curves import plot_history
 
 Run = Callable[..., tuple[int, str, str]]
@@ -161,7 +161,7 @@ def test_images_with_a_test_part(run: Run, dtype: str, preprocess: str) -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adam", "adamw"])
-@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
 def test_every_optimizer_and_activation_learns(run: Run, optimizer: str, activation: str) -> None:
     table = write_table(Path("t.csv"), rows=200)
     options = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyfastnn.data import split
+from pyfastnn.data import folds, split
 
 
 def rows(n, features=3):
@@ -153,3 +153,89 @@ def test_refuses_other_inputs():
         split([[1.0], [2.0]], y[:2])
     with pytest.raises(ValueError, match="single value"):
         split(np.array(1.0), y)
+
+
+# Folds
+
+
+def assert_folds(found, n, k):
+    assert len(found) == k
+    for train, validation in found:
+        assert train.dtype == validation.dtype == np.int64
+        assert (np.diff(train) > 0).all() and (np.diff(validation) > 0).all()
+        assert sorted([*train.tolist(), *validation.tolist()]) == list(range(n))
+    assert sorted(np.concatenate([v for _, v in found]).tolist()) == list(range(n))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(("n", "k"), [(2, 2), (5, 2), (10, 10), (103, 5), (64, 7)])
+def test_folds_are_even(n, k, shuffle):
+    found = folds(n, k, shuffle=shuffle)
+    assert_folds(found, n, k)
+    sizes = [len(v) for _, v in found]
+    assert max(sizes) - min(sizes) <= 1
+    if not shuffle:
+        assert np.concatenate([v for _, v in found]).tolist() == list(range(n))
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("labels", [np.repeat([0, 1, 2], [50, 13, 7]), np.array(["b", "a"] * 20)])
+def test_stratified_folds_keep_the_shares(labels, shuffle):
+    found = folds(len(labels), 4, stratify=labels, shuffle=shuffle)
+    assert_folds(found, len(labels), 4)
+    counts = np.array([[(labels[v] == c).sum() for c in np.unique(labels)] for _, v in found])
+    assert (counts.max(axis=0) - counts.min(axis=0) <= 1).all()
+    assert np.ptp(counts.sum(axis=1)) <= 1
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_groups_stay_in_one_fold(shuffle):
+    groups = np.random.default_rng(3).integers(0, 17, 200)
+    found = folds(200, 4, groups=groups, shuffle=shuffle)
+    assert_folds(found, 200, 4)
+    for train, validation in found:
+        assert not set(groups[train]) & set(groups[validation])
+    # The last group a fold took was given when no fold had fewer rows.
+    largest = np.bincount(groups).max()
+    assert np.ptp([len(v) for _, v in found]) <= largest
+
+
+def test_seed_decides_folds():
+    def flat(**settings):
+        return np.concatenate([v for _, v in folds(100, 4, **settings)]).tolist()
+
+    assert flat(seed=5) == flat(seed=5) != flat(seed=6)
+    labels = np.arange(100) % 3
+    assert flat(seed=5, stratify=labels) == flat(seed=5, stratify=labels) != flat(seed=6, stratify=labels)
+    assert flat(seed=5, groups=np.arange(100) // 2) != flat(seed=6, groups=np.arange(100) // 2)
+    # Written down once: the rows of a seed may not change between machines or NumPy versions.
+    assert folds(20, 4, seed=0)[0][1].tolist() == [2, 3, 11, 13, 15]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"n": 1}, ValueError, "'k' is 5 for 1 rows"),
+        ({"n": 10, "k": 1}, ValueError, "'k' is 1 for 10 rows, expected 2 folds or more"),
+        ({"n": 10, "k": 11}, ValueError, "'k' is 11 for 10 rows"),
+        ({"n": 10, "k": 2.0}, TypeError, "folds: 'k' is 2.0, expected a whole number"),
+        ({"n": np.zeros(10)}, TypeError, "folds: 'n' is"),
+        ({"n": 10, "seed": -1}, ValueError, "folds: 'seed' is -1"),
+        ({"n": 10, "seed": True}, TypeError, "folds: 'seed' is True"),
+        ({"n": 10, "stratify": np.zeros(9)}, ValueError, r"folds: 'stratify' has shape \(9,\), expected \(10,\)"),
+        (
+            {"n": 10, "stratify": ["a"] * 8 + ["b"] * 2},
+            ValueError,
+            "'stratify' has 2 rows of 'b', expected at least one for each of 5",
+        ),
+        (
+            {"n": 10, "groups": np.arange(10) // 3},
+            ValueError,
+            "'groups' has 4 groups, expected at least one for each of 5 folds",
+        ),
+        ({"n": 10, "groups": np.arange(10), "stratify": np.arange(10)}, ValueError, "exclude each other"),
+    ],
+)
+def test_folds_refuse(arguments, kind, message):
+    with pytest.raises(kind, match=message):
+        folds(**arguments)

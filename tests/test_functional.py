@@ -48,6 +48,10 @@ ONE_OUTPUT = [
     "embedding_dw", "dropout_channels_backward",
     "conv2d_dw", "conv2d_dw_pooled", "max_pool_backward", "avg_pool_forward",
     "avg_pool_backward", "global_avg_pool_forward", "global_avg_pool_backward",
+    "selu_forward", "selu_backward", "gelu_forward", "gelu_backward", "gelu_tanh_forward",
+    "gelu_tanh_backward", "silu_forward", "silu_backward", "softplus_forward",
+    "softplus_backward", "prelu_forward", "softmax_forward", "softmax_backward",
+    "log_softmax_forward", "log_softmax_backward", "maxout_forward", "maxout_backward",
 ]  # fmt: skip
 
 
@@ -126,6 +130,16 @@ def test_dropout_in_place():
     assert y is x
     assert set(np.unique(y)) == {0.0, 1 / 0.75}
     assert ((y > 0) == mask.astype(bool)).all()
+
+
+def test_prelu_backward_gives_both_and_fills_out():
+    rng = rng_of("prelu backward")
+    dy, x, slope = (rng.standard_normal(s) for s in ((9, 4), (9, 4), (4,)))
+    out = np.empty_like(x)
+    dx, dslope = F.prelu_backward(dy, x, slope, out=out)
+    assert dx is out
+    np.testing.assert_array_equal(dx, np.where(x > 0, dy, slope * dy))
+    np.testing.assert_allclose(dslope, (dy * np.minimum(x, 0)).sum(axis=0), rtol=1e-12)
 
 
 def test_mean_squared_error_fills_out():

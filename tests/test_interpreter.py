@@ -7,6 +7,7 @@ import pytest
 
 from pyfastnn.graph import Builder, Graph, Node, Value
 from pyfastnn.graph.autodiff import backward
+from pyfastnn.graph.schema import schema
 from pyfastnn.reference import HYPER_FIELDS, interpret
 from pyfastnn.testing import central_difference, rng_of
 
@@ -40,7 +41,8 @@ def network(activation: str, loss: str, residual: bool) -> tuple[Builder, str, l
         target = b.value("target", ("n",), "i64")
     else:
         target = b.value("target", ("n", 1))
-    value = b.emit(loss, (y, target), name="loss")[0]
+    more = [None] * (len(schema(loss).inputs) - 2)
+    value = b.emit(loss, (y, target, *more), name="loss")[0]
     return b, value, parameters
 
 
@@ -70,6 +72,13 @@ ACTIVATIONS = (
     "elu_forward",
     "sigmoid_forward",
     "tanh_forward",
+    "selu_forward",
+    "gelu_forward",
+    "gelu_tanh_forward",
+    "silu_forward",
+    "softplus_forward",
+    "softmax_forward",
+    "log_softmax_forward",
 )
 
 

@@ -31,6 +31,16 @@ MODELS = {
     "elu": lambda: nn.Sequential(nn.Linear(4), nn.ELU(0.5), nn.Linear(3)),
     "sigmoid": lambda: nn.Sequential(nn.Linear(4), nn.Sigmoid(), nn.Linear(3)),
     "tanh": lambda: nn.Sequential(nn.Linear(4, init="xavier_uniform"), nn.Tanh(), nn.Linear(3)),
+    "exp": lambda: nn.Sequential(nn.Linear(4, init=Normal(0.01)), nn.Exp(), nn.Linear(3)),
+    "selu": lambda: nn.Sequential(nn.Linear(4), nn.SELU(), nn.Linear(3)),
+    "gelu": lambda: nn.Sequential(nn.Linear(4), nn.GELU(), nn.Linear(4), nn.GELU("tanh"), nn.Linear(3)),
+    "silu": lambda: nn.Sequential(nn.Linear(4), nn.SiLU(), nn.Linear(3)),
+    "softplus": lambda: nn.Sequential(nn.Linear(4), nn.Softplus(), nn.Linear(3)),
+    "prelu": lambda: nn.Sequential(
+        nn.Linear(4), nn.PReLU(), nn.Linear(4), nn.PReLU(shared=True, init=0.5), nn.Linear(3)
+    ),
+    "softmax": lambda: nn.Sequential(nn.Linear(4), nn.Softmax(), nn.Linear(4), nn.LogSoftmax(), nn.Linear(3)),
+    "maxout": lambda: nn.Sequential(nn.Maxout(4), nn.Maxout(4, pieces=3, bias=False, init="zeros"), nn.Linear(3)),
     "dropout": lambda: nn.Sequential(nn.Dropout(0.25), nn.Linear(3)),
     "batch_norm": lambda: nn.Sequential(nn.BatchNorm(momentum=0.3, eps=1e-3), nn.Linear(3)),
     "flatten": lambda: nn.Sequential(nn.Flatten(), nn.Linear(3)),

@@ -174,6 +174,8 @@ def test_output_overlapping_an_input_is_refused(op):
                 continue
             if shift >= source.size:
                 continue
+            if shift >= max(source.size, target.size):
+                continue  # beside each other
             raw = np.zeros(max(source.size, target.size) + shift, source.dtype)
             call.inputs[i] = raw[: source.size].reshape(source.shape)
             call.outputs[o] = raw[shift : shift + target.size].reshape(target.shape)
@@ -202,7 +204,7 @@ def test_outputs_overlapping_each_other_are_refused(op):
                     call.inputs[names.index(outputs[position]["name"])] = call.outputs[position]
             assert_refused(call, f"{op}: .*overlap")
             tried += 1
-    assert tried or op in ("dropout_forward", "dropout_channels_forward", "mean_squared_error", "max_pool_forward")
+    assert tried or len({a.dtype for a in call.outputs}) == len(outputs), "no two outputs are of one dtype"
 
 
 def spoiled_layouts(array: np.ndarray):
@@ -234,7 +236,7 @@ def test_layouts_that_are_refused(op):
             call.inputs[k] = bad
             assert_refused(call, f"{op}: '{arg['name']}' is not (C-contiguous|aligned)"), label
             checked += 1
-    assert checked
+    assert checked or all(a["dims"] == ["1"] for a in schema["inputs"])
 
 
 @pytest.mark.parametrize("op", OPS)

@@ -33,6 +33,13 @@ NETS = {
     "elu": lambda: [nn.Linear(17), nn.ELU(0.8)],
     "sigmoid": lambda: [nn.Linear(17), nn.Sigmoid()],
     "tanh": lambda: [nn.Linear(17, bias=False), nn.Tanh()],
+    "selu": lambda: [nn.Linear(17), nn.SELU()],
+    "gelu": lambda: [nn.Linear(17), nn.GELU(), nn.Linear(9), nn.GELU("tanh")],
+    "silu": lambda: [nn.Linear(17), nn.SiLU()],
+    "softplus": lambda: [nn.Linear(17), nn.Softplus()],
+    "prelu": lambda: [nn.Linear(17), nn.PReLU(), nn.Linear(9), nn.PReLU(shared=True)],
+    "softmax": lambda: [nn.Linear(17), nn.Softmax(), nn.Linear(9), nn.LogSoftmax()],
+    "maxout": lambda: [nn.Maxout(17), nn.Maxout(9, pieces=3)],
     "batch_norm": lambda: [nn.Linear(17, bias=False), nn.BatchNorm(), nn.ReLU()],
     "dropout": lambda: [nn.Linear(17), nn.ReLU(), nn.Dropout(0.3)],
     "deep": lambda: [

@@ -28,7 +28,7 @@ def descent() -> tuple[CpuPlan, dict[str, np.ndarray]]:
     (x,) = builder.emit("gather_rows", (data, index, None, None), outputs=("x",))
     (t,) = builder.emit("gather_rows", (target, index, None, None), outputs=("t",))
     (y,) = builder.emit("linear_forward", (x, w, None), outputs=("y",))
-    loss, dy = builder.emit("mean_squared_error", (y, t), outputs=("loss", "dy"))
+    loss, dy = builder.emit("mean_squared_error", (y, t, None), outputs=("loss", "dy"))
     (dw,) = builder.emit("linear_dw", (x, dy), outputs=("dw",))
     builder.emit("sgd_step", (w, dw))
     rng = rng_of("descent")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -106,13 +108,15 @@ def test_layer_in_a_graph(kind):
     x = builder.value("x", (BATCH, 6, 5, 4), kind="parameter")
     y = layer.forward(builder, "pool_1", builder.emit("tanh_forward", (x,))[0])
     assert builder.graph.values[y].shape == (BATCH, *SHAPES[kind])
-    target = builder.value("target", builder.graph.values[y].shape)
-    loss = builder.emit("mean_squared_error", (y, target), outputs=("loss", "dy"))[0]
+    numbers = math.prod(SHAPES[kind])
+    target = builder.value("target", (BATCH, numbers))
+    flat = builder.view(y, (BATCH, numbers))
+    loss = builder.emit("mean_squared_error", (flat, target, None), outputs=("loss", "dy"))[0]
     name = backward(builder, loss, ["x"])["x"]
     rng = rng_of("layer", kind)
     values = {
         "x": (rng.permutation(2 * 120) / 100 - 1).reshape(2, 6, 5, 4),
-        "target": rng.standard_normal((2, *SHAPES[kind])),
+        "target": rng.standard_normal((2, numbers)),
     }
     hyper = np.zeros((2, len(HYPER_FIELDS)))
     gradient = interpret(builder.graph, values, hyper)[name]

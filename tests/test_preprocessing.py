@@ -63,7 +63,7 @@ def test_statistics(per, dtype):
 def test_chunks_change_nothing_but_rounding(per, monkeypatch):
     X = images("float64", 101) + 1e6
     whole = Standardize(per=per).fit(X)
-    monkeypatch.setattr(preprocessing, "CHUNK_ELEMENTS", 7 * 60)
+    monkeypatch.setattr(preprocessing.base, "CHUNK_ELEMENTS", 7 * 60)
     pieces = Standardize(per=per).fit(X)
     bound = X.size * UNIT * 4
     np.testing.assert_allclose(pieces.shift_, whole.shift_, rtol=bound, atol=0)

@@ -198,7 +198,7 @@ def test_regression_targets_that_are_refused(targets, error, message):
 WRONG_SETTINGS = {
     "optimizer": ({"optimizer": "adm"}, ValueError, "did you mean 'adam'"),
     "optimizer type": ({"optimizer": 3}, TypeError, "expected a name or an object of pyfastnn.optim"),
-    "loss": ({"loss": "cross_entropy"}, ValueError, "did you mean 'softmax_cross_entropy'"),
+    "loss": ({"loss": "softmax_crossentropy"}, ValueError, "did you mean 'softmax_cross_entropy'"),
     "loss type": ({"loss": nn.ReLU()}, TypeError, "expected a name or a loss of pyfastnn.nn"),
     "guard": ({"guard": "non-finite"}, ValueError, "did you mean 'nonfinite'"),
     "metric": ({"metrics": ["acuracy"]}, ValueError, "did you mean 'accuracy'"),

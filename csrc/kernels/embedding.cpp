@@ -18,14 +18,15 @@ static void embedding_forward_prepare(OpCall& call) {
 }
 template <class T>
 static void embedding_forward_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
-  constexpr std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(T)), soon = 4;
+  constexpr std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(T)), soon = 8;
   const std::int64_t rows = call.in[0].rows(), cols = call.out[0].cols();
   const T* table = call.in[0].as<const T>();
   const std::int64_t* index = call.in[1].as<const std::int64_t>();
   const auto known = [rows](std::int64_t k) { return k >= 0 && k < rows; };
+  const bool far = rows * cols * static_cast<std::int64_t>(sizeof(T)) > (1 << 20);  // not in the second-level cache
   T* y = call.out[0].as<T>() + begin * cols;
   for (std::int64_t i = begin; i < end; ++i, y += cols) {
-    if (soon < end - i && known(index[i + soon]))  // the rows lie anywhere: the processor cannot foresee them
+    if (far && soon < end - i && known(index[i + soon]))  // the rows lie anywhere: the processor cannot foresee them
       for (std::int64_t j = 0; j < cols; j += line) __builtin_prefetch(table + index[i + soon] * cols + j, 0, 2);
     if (known(index[i]))
       copy_run(table + index[i] * cols, y, cols);

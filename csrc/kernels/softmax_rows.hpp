@@ -1,67 +1,30 @@
-// Softmax cross entropy of up to kRowBlock rows, for loss.cpp: gradients, the sum of the losses and
-// how many rows are right.
+// Softmax cross entropy of up to kRowBlock rows, for loss.cpp: gradients, the losses and how many rows are right.
 #pragma once
-#include "kernels/transpose.hpp"
-#include "kernels/vec_math.hpp"
+#include "kernels/class_rows.hpp"
+#include "kernels/loss_sums.hpp"
 
 namespace pfn::PFN_ISA {
 
-constexpr std::int64_t kRowBlock = 16;    // rows whose losses are summed into one partial sum
-constexpr std::int64_t kFewClasses = 16;  // up to here rows stand in the lanes
-
-// The lanes as doubles, both halves of a float vector added.
-static inline VecD widened(const float* p) {
-  typedef float Half __attribute__((vector_size(PFN_VEC_BYTES / 2), aligned(4), may_alias));
-  return __builtin_convertvector(*reinterpret_cast<const Half*>(p), VecD);
-}
-static inline VecD widened_sum(VecD v) { return v; }
-static inline VecD widened_sum(VecF v) {
-  float lane[kLanes<float>];
-  store<float>(lane, v);
-  return widened(lane) + widened(lane + kLanes<double>);
-}
-
-struct RowBlockSum {
-  double loss;
-  double correct;
+// What the rows of a block leave behind for weights and label smoothing.
+template <class T>
+struct RowTerms {
+  T top[kRowBlock];      // the largest score
+  T log_sum[kRowBlock];  // log of the sum of exp(score - top)
+  T loss[kRowBlock];     // log_sum + top - score of the label
 };
 
-// NumPy's rule: the first NaN, else the first maximum.
-template <class T>
-static inline std::int64_t first_maximum(const T* x, std::int64_t c) {
-  std::int64_t best = 0;
-  for (std::int64_t j = 0; j < c; ++j) {
-    if (x[j] != x[j]) return j;
-    if (x[j] > x[best]) best = j;
-  }
-  return best;
-}
-
-// kLanes rows of at most 16 classes, rows in the lanes: everything is vertical between two
-// transposes. kClasses is c where the compiler is to know it, else 0.
-template <class T, int kClasses>
+// kLanes rows of at most 16 classes. kClasses is c where the compiler is to know it, else 0; kKeep says whether to
+// fill `terms`.
+template <class T, int kClasses, bool kKeep>
 static inline RowBlockSum few_classes(const T* x, const std::int64_t* label, T* dx, std::int64_t rows, std::int64_t any,
-                                      T inv_n) {
+                                      T inv_n, RowTerms<T>* terms, std::int64_t at) {
   constexpr std::int64_t L = kLanes<T>;
-  constexpr std::int64_t groups = (kFewClasses + L - 1) / L;
   using Int = IntOf<T>;
   const std::int64_t c = kClasses > 0 ? kClasses : any;
-  const std::int64_t size = rows * c;
-  Vec<T> col[groups * L] = {};
-#pragma GCC unroll 8
-  for (std::int64_t g = 0; g * L < c; ++g) {
-    const std::int64_t count = c - g * L < L ? c - g * L : L;
-    // What follows a row's end is the next row, in lanes that nobody reads; only the last rows need a mask.
-#pragma GCC unroll 16
-    for (std::int64_t r = 0; r < L; ++r) {
-      const std::int64_t at = r * c + g * L;
-      col[g * L + r] = at + L <= size ? load<T>(x + at) : r < rows ? load_partial(x + at, count) : splat(T(0));
-    }
-    transpose<T>(col + g * L);
-  }
+  Vec<T> col[kColumns<T>] = {};
+  load_columns<T>(x, rows, c, col);
   Int lane_label[L];
-  for (std::int64_t r = 0; r < L; ++r)
-    lane_label[r] = static_cast<Int>(r < rows && label[r] >= 0 && label[r] < c ? label[r] : -1);
+  load_labels<T>(label, rows, c, lane_label);
   const IntVec<T> labels = load<Int>(lane_label);
 
   Vec<T> top = splat(-kInf<T>), score = splat(kNaN<T>);
@@ -86,48 +49,28 @@ static inline RowBlockSum few_classes(const T* x, const std::int64_t* label, T* 
   }
 
   const auto used = lane_index<T>() < static_cast<Int>(rows);
-  const Vec<T> loss = vlog<T>(sum) + (top - score);
+  const Vec<T> log_sum = vlog<T>(sum);
+  const Vec<T> loss = log_sum + (top - score);
   RowBlockSum total = {reduce_add<double>(widened_sum(used ? loss : splat(T(0)))), 0};
-  // Lanes that are not rows have label -1 and never count. A NaN sum is rare: then the rows are
-  // looked at again.
-  Int hits[L], odd[L];
-  store<Int>(hits, (IntVec<T>)(first == labels));
-  store<Int>(odd, (IntVec<T>)(sum != sum));
-  Int hit = 0, any_odd = 0;
-  for (std::int64_t r = 0; r < L; ++r) {
-    hit -= hits[r];
-    any_odd |= odd[r];
+  if constexpr (kKeep) {
+    store<T>(terms->top + at, top);
+    store<T>(terms->log_sum + at, log_sum);
+    store<T>(terms->loss + at, loss);
   }
-  total.correct = static_cast<double>(hit);
-  if (any_odd != 0) {
-    total.correct = 0;
-    for (std::int64_t r = 0; r < rows; ++r) total.correct += first_maximum(x + r * c, c) == lane_label[r] ? 1 : 0;
-  }
-#pragma GCC unroll 8
-  for (std::int64_t g = 0; g * L < c; ++g) transpose<T>(col + g * L);
-  // Rows go in order, so that what a whole vector writes past its row is overwritten by the next ones.
-#pragma GCC unroll 16
-  for (std::int64_t r = 0; r < L; ++r) {
-#pragma GCC unroll 8
-    for (std::int64_t g = 0; g * L < c; ++g) {
-      const std::int64_t at = r * c + g * L;
-      if (at + L <= size)
-        store<T>(dx + at, col[g * L + r]);
-      else if (r < rows)
-        store_partial(dx + at, col[g * L + r], c - g * L < L ? c - g * L : L);
-    }
-  }
+  // The sum is NaN exactly where the largest score is not finite.
+  total.correct = count_right<T>(first, labels, sum, x, lane_label, rows, c);
+  store_columns<T>(col, dx, rows, c);
   return total;
 }
 
 template <class T>
-struct RowTerms {
+struct RowOf {
   T top, sum, score;
 };
 
 // One row of many classes in three passes; the row stays in the first-level cache.
 template <class T>
-static inline RowTerms<T> many_classes(const T* x, std::int64_t label, T* dx, std::int64_t c, T inv_n) {
+static inline RowOf<T> many_classes(const T* x, std::int64_t label, T* dx, std::int64_t c, T inv_n) {
   constexpr std::int64_t L = kLanes<T>;
   const std::int64_t full = c - c % L, rest = c - full;
   const Vec<T> lowest = splat(-kInf<T>);
@@ -142,7 +85,7 @@ static inline RowTerms<T> many_classes(const T* x, std::int64_t label, T* dx, st
     m3 = vmax(m3, load<T>(x + j + 3 * L));
   }
   for (; j < full; j += L) m0 = vmax(m0, load<T>(x + j));
-  RowTerms<T> row;
+  RowOf<T> row;
   row.top = reduce_max<T>(vmax(vmax(m0, m1), vmax(m2, m3)));
 
   const Vec<T> top = splat(row.top);
@@ -176,7 +119,7 @@ static inline RowTerms<T> many_classes(const T* x, std::int64_t label, T* dx, st
 }
 
 template <class T>
-static inline bool is_first_maximum(const T* x, std::int64_t c, std::int64_t label, const RowTerms<T>& row) {
+static inline bool is_first_maximum(const T* x, std::int64_t c, std::int64_t label, const RowOf<T>& row) {
   if (row.sum != row.sum) return first_maximum(x, c) == label;
   if (!(row.score == row.top)) return false;
   std::int64_t earlier = 0;
@@ -184,23 +127,52 @@ static inline bool is_first_maximum(const T* x, std::int64_t c, std::int64_t lab
   return earlier == 0;
 }
 
-template <class T>
+template <class T, bool kKeep>
 static inline RowBlockSum row_block(const T* x, const std::int64_t* label, T* dx, std::int64_t rows, std::int64_t c,
-                                    T inv_n) {
+                                    T inv_n, RowTerms<T>* terms) {
   constexpr std::int64_t L = kLanes<T>;
   T top[kRowBlock] = {}, sum[kRowBlock] = {}, score[kRowBlock] = {};
   RowBlockSum total = {0, 0};
   for (std::int64_t r = 0; r < rows; ++r) {
-    const RowTerms<T> row = many_classes(x + r * c, label[r], dx + r * c, c, inv_n);
+    const RowOf<T> row = many_classes(x + r * c, label[r], dx + r * c, c, inv_n);
     top[r] = row.top;
     sum[r] = row.sum;
     score[r] = row.score;
     total.correct += is_first_maximum(x + r * c, c, label[r], row) ? 1 : 0;
   }
   T loss[kRowBlock];
-  for (std::int64_t r = 0; r < kRowBlock; r += L)
-    store<T>(loss + r, vlog<T>(load<T>(sum + r)) + (load<T>(top + r) - load<T>(score + r)));
-  for (std::int64_t r = 0; r < rows; ++r) total.loss += static_cast<double>(loss[r]);
+  for (std::int64_t r = 0; r < kRowBlock; r += L) {
+    const Vec<T> log_sum = vlog<T>(load<T>(sum + r)), tops = load<T>(top + r);
+    store<T>(loss + r, log_sum + (tops - load<T>(score + r)));
+    if constexpr (kKeep) {
+      store<T>(terms->top + r, tops);
+      store<T>(terms->log_sum + r, log_sum);
+    }
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    total.loss += static_cast<double>(loss[r]);
+    if constexpr (kKeep) terms->loss[r] = loss[r];
+  }
+  return total;
+}
+
+// All rows of a block, whichever way is the faster one.
+template <class T, bool kKeep>
+static PFN_ALWAYS_INLINE RowBlockSum softmax_block(const T* x, const std::int64_t* label, T* dx, std::int64_t rows,
+                                                   std::int64_t c, T inv_n, RowTerms<T>* terms) {
+  if (c > kFewClasses) return row_block<T, kKeep>(x, label, dx, rows, c, inv_n, terms);
+  RowBlockSum total = {0, 0};
+  for (std::int64_t r = 0; r < rows; r += kLanes<T>) {
+    const std::int64_t here = rows - r < kLanes<T> ? rows - r : kLanes<T>;
+    const T* scores = x + r * c;
+    T* slopes = dx + r * c;
+    // Ten classes are by far the most frequent number of few.
+    const RowBlockSum part = c == 10 && here == kLanes<T>
+                                 ? few_classes<T, 10, kKeep>(scores, label + r, slopes, here, c, inv_n, terms, r)
+                                 : few_classes<T, 0, kKeep>(scores, label + r, slopes, here, c, inv_n, terms, r);
+    total.loss += part.loss;
+    total.correct += part.correct;
+  }
   return total;
 }
 

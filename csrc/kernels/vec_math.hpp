@@ -9,7 +9,7 @@
 // that rounds to an integer and leaves it in the low bits; the order of sums must be kept, as it is
 // everywhere here. float32 exp and tanh for AVX-512 stand in vec_tables_avx512.hpp.
 // Max error: exp 1 ULP (float64: 2), log and expm1 1.5 ULP, tanh 2 ULP (float64: 3), sigmoid 3 ULP, subnormal results
-// included. NaN gives NaN.
+// included, log1p 2 ULP. NaN gives NaN.
 // Sources: Muller, Elementary Functions, ch. 5 and 11; Tang, ACM TOMS 15 (1989) 144.
 #pragma once
 #include "kernels/vec.hpp"
@@ -138,19 +138,23 @@ constexpr T kLn2High = sizeof(T) == 4 ? T(0.693359375) : T(0x1.62e42p-1);
 template <class T>
 constexpr T kLn2Low = sizeof(T) == 4 ? T(-0.00021219444) : T(4.7493250390316726e-07);
 
-// |x| must be small enough for n to fit the mantissa; NaN gives NaN.
+// Of x + low, where |low| is at most 0.05. |x| must be small enough for n to fit the mantissa; NaN gives NaN.
 template <class T>
-static inline ExpTerms<T> exp_terms(Vec<T> x) {
+static inline ExpTerms<T> exp_terms(Vec<T> x, Vec<T> low) {
   const Vec<T> magic = splat(FloatBits<T>::magic);
   const Vec<T> u = fma(x, splat(T(1.4426950408889634)), magic);
   ExpTerms<T> t;
   t.n = u - magic;
   t.whole = (IntVec<T>)u - FloatBits<T>::magic_bits;
-  t.r = fma(t.n, splat(-kLn2Low<T>), fma(t.n, splat(-kLn2High<T>), x));
+  t.r = fma(t.n, splat(-kLn2Low<T>), fma(t.n, splat(-kLn2High<T>), x)) + low;
   const Vec<T> square = t.r * t.r, p = exp_polynomial(t.r);
   t.rest = square * p;
   t.q = fma(square, p, t.r);
   return t;
+}
+template <class T>
+static inline ExpTerms<T> exp_terms(Vec<T> x) {
+  return exp_terms<T>(x, splat(T(-0.0)));
 }
 // exp(r), with what 1 + r loses in rounding put back.
 template <class T>
@@ -206,6 +210,39 @@ static inline VecD log_polynomial(VecD z) {
   return fma(p, z, splat(0.66666666666666696));
 }
 
+// L of log1p below, by tools/fit_gelu.py.
+static inline VecF log1p_polynomial(VecF z) {
+  VecF p = splat(0.232243299f);
+  p = fma(p, z, splat(0.217065752f));
+  p = fma(p, z, splat(0.28592357f));
+  p = fma(p, z, splat(0.399997056f));
+  return fma(p, z, splat(0.666666687f));
+}
+static inline VecD log1p_polynomial(VecD z) {
+  VecD p = splat(0.15630577800922851);
+  p = fma(p, z, splat(0.074921437955507666));
+  p = fma(p, z, splat(0.10845178394880015));
+  p = fma(p, z, splat(0.11734279061303197));
+  p = fma(p, z, splat(0.13335178631449257));
+  p = fma(p, z, splat(0.1538454396486055));
+  p = fma(p, z, splat(0.18181819897962714));
+  p = fma(p, z, splat(0.22222222198236771));
+  p = fma(p, z, splat(0.28571428571600099));
+  p = fma(p, z, splat(0.39999999999999525));
+  return fma(p, z, splat(0.66666666666666663));
+}
+
+// log(1 + e) for e from 0 to 1: 2 * s + s^3 * L(s^2), s = e / (2 + e).
+template <class T>
+static inline Vec<T> log1p_of_unit(Vec<T> e) {
+#if defined(PFN_ISA_AVX512)
+  if constexpr (sizeof(T) == 4) return log1p_by_table(e);
+#endif
+  const Vec<T> s = e / (e + T(2));
+  const Vec<T> z = s * s;
+  return fma(s * z, log1p_polynomial(z), s + s);
+}
+
 // log(0) = -inf, log of a negative number is NaN.
 template <class T>
 static inline Vec<T> vlog(Vec<T> x) {
@@ -231,15 +268,25 @@ static inline Vec<T> vlog(Vec<T> x) {
   return x < T(0) ? splat(kNaN<T>) : y;
 }
 
-// 1 / (1 + e) with e = exp(-|x|), or e / (1 + e) for negative x: nothing overflows, and tiny
-// results keep their digits.
+// e = one * exp(-|x|): sigmoid(|x|) is one / (one + e), sigmoid(-|x|) is e / (one + e).
+template <class T>
+struct SigmoidTerms {
+  Vec<T> e, one;
+};
+template <class T>
+static inline SigmoidTerms<T> sigmoid_terms(Vec<T> x) {
+  const Vec<T> down = (Vec<T>)((IntVec<T>)x | kSignBit<T>);
+#if defined(PFN_ISA_AVX512)
+  if constexpr (sizeof(T) == 4) return {sigmoid_exp_by_table(down), splat(kSigmoidFactor)};
+#endif
+  return {exp_nonpositive<T>(down), splat(T(1))};
+}
+
+// Nothing overflows, and tiny results keep their digits.
 template <class T>
 static inline Vec<T> vsigmoid(Vec<T> x) {
-#if defined(PFN_ISA_AVX512)
-  if constexpr (sizeof(T) == 4) return sigmoid_by_table(x);
-#endif
-  const Vec<T> e = exp_nonpositive<T>((Vec<T>)((IntVec<T>)x | kSignBit<T>));
-  return (x < T(0) ? e : splat(T(1))) / (e + T(1));
+  const SigmoidTerms<T> s = sigmoid_terms<T>(x);
+  return (x < T(0) ? s.e : s.one) / (s.e + s.one);
 }
 
 // Below 0.625 an odd polynomial, above it 1 - 2 / (exp(2 t) + 1), which is 1 from t = 9.1 on.

@@ -1,4 +1,4 @@
-// float32 exp, sigmoid and tanh for AVX-512 by tables that live in registers; included by vec_math.hpp only.
+// float32 exp, sigmoid, tanh and log1p for AVX-512 by tables that live in registers; included by vec_math.hpp only.
 //
 // exp: x = (n + k/16) * ln 2 + r, exp(x) = 2^n * 2^(k/16) * exp(r): a table of 16 entries in two
 // parts and a polynomial of degree 3 (Tang, ACM TOMS 15 (1989) 144).
@@ -6,7 +6,7 @@
 // the index, and a polynomial of degree 4 in t - centre. A centre is a float whose tanh is nearly a
 // float (Gal and Bachelis, ACM TOMS 17 (1991) 26). The other coefficients are weighted least
 // squares fits of the relative error, rounded one at a time from the lowest up.
-// Max error: exp 1 ULP, tanh 2 ULP, sigmoid 3 ULP.
+// Max error: exp 1 ULP, tanh 2 ULP, sigmoid 3 ULP, log1p 2 ULP.
 #pragma once
 #include "kernels/vec.hpp"
 
@@ -55,19 +55,18 @@ static inline VecF exp_by_table_bounded(VecF x) {
 }
 static inline VecF exp_by_table(VecF x) { return exp_by_table_bounded(vmin(splat(89.0f), vmax(splat(-104.0f), x))); }
 
-// sigmoid of x: e / (c + e) or c / (c + e) with e = c * exp(-|x|). The factor c makes every c * 2^(k/16) a float to
-// within 0.3 * 2^-24 of its size, so that no low part is needed, and lets c + e round finely where e is small.
+// c * exp(x) for x <= 0, for the sigmoid: e / (c + e) or c / (c + e) with e = c * exp(-|x|). The factor c makes every c
+// * 2^(k/16) a float to within 0.3 * 2^-24 of its size, so that no low part is needed, and lets c + e round finely
+// where e is small.
 constexpr float kSigmoidFactor = 0.94021225f;
 alignas(64) static constexpr float kSigmoidTable[16] = {
     0.94021225f, 0.981839001f, 1.02530873f, 1.07070303f, 1.11810708f, 1.16760993f, 1.21930444f, 1.27328765f,
     1.32966089f, 1.38853002f,  1.45000553f, 1.51420271f, 1.5812422f,  1.65124977f, 1.72435689f, 1.80070066f};
 
-static inline VecF sigmoid_by_table(VecF x) {
-  const VecF down = (VecF)_mm512_or_ps((__m512)x, _mm512_set1_ps(-0.0f));
-  const SplitExp s = split_exp(vmax(splat(-104.0f), down));
+static inline VecF sigmoid_exp_by_table(VecF x) {
+  const SplitExp s = split_exp(vmax(splat(-104.0f), x));
   const VecF t = (VecF)_mm512_permutexvar_ps(s.index, _mm512_load_ps(kSigmoidTable));
-  const VecF e = (VecF)_mm512_scalef_ps((__m512)fma(t, s.q, t), (__m512)s.n);
-  return (x < 0.0f ? e : splat(kSigmoidFactor)) / (e + kSigmoidFactor);
+  return (VecF)_mm512_scalef_ps((__m512)fma(t, s.q, t), (__m512)s.n);
 }
 
 alignas(64) static constexpr float kTanhCentre[32] = {
@@ -136,6 +135,47 @@ alignas(64) static constexpr float kTanh4[32] = {
 
 static inline VecF look_up(const float* table, __m512i index) {
   return (VecF)_mm512_permutex2var_ps(_mm512_load_ps(table), index, _mm512_load_ps(table + 16));
+}
+
+// log(1 + e) / e in 32 intervals around k / 31, a polynomial of degree 3 in 31 * e - k; tools/fit_gelu.py prints it.
+// clang-format off
+alignas(64) static constexpr float kLog1pQuotient[4][32] = {
+    {1.0f, 0.984209657f, 0.969065547f, 0.954524279f, 0.940546632f, 0.927096725f,
+     0.914142013f, 0.901652515f, 0.889600933f, 0.877962172f, 0.866713047f, 0.855832279f,
+     0.845300019f, 0.835098088f, 0.825209558f, 0.815618634f, 0.806310773f, 0.797272205f,
+     0.788490355f, 0.779953122f, 0.771649539f, 0.763569117f, 0.755702078f, 0.748039246f,
+     0.740571916f, 0.733291984f, 0.726191759f, 0.71926409f, 0.712502062f, 0.705899239f,
+     0.699449539f, 0.693147182f},
+    {-0.0161290281f, -0.0154596483f, -0.0148357973f, -0.0142532f, -0.0137080885f, -0.0131971277f,
+     -0.0127173597f, -0.0122661488f, -0.0118411453f, -0.0114402436f, -0.011061551f, -0.0107033653f,
+     -0.0103641488f, -0.0100425109f, -0.00973719079f, -0.00944704097f, -0.00917101931f, -0.00890817028f,
+     -0.00865762588f, -0.00841858611f, -0.0081903208f, -0.00797215663f, -0.00776347378f, -0.0075637023f,
+     -0.00737231411f, -0.00718882168f, -0.00701277377f, -0.00684375269f, -0.00668136869f, -0.00652526133f,
+     -0.00637509394f, -0.00623055408f},
+    {0.00034680558f, 0.000322906271f, 0.000301212072f, 0.00028189749f, 0.000263867172f, 0.000247682416f,
+     0.000232404462f, 0.000218896719f, 0.000206554832f, 0.000194932378f, 0.000184302873f, 0.000174075496f,
+     0.00016513138f, 0.00015675441f, 0.000148805426f, 0.000141697921f, 0.000134625778f, 0.000128520041f,
+     0.000122129408f, 0.00011698329f, 0.000111749519f, 0.000106849489f, 0.000102164791f, 9.75689691e-05f,
+     9.34968848e-05f, 8.96925922e-05f, 8.63057794e-05f, 8.26961113e-05f, 7.95076412e-05f, 7.65907898e-05f,
+     7.37259907e-05f, 7.09008891e-05f},
+    {-8.19217621e-06f, -7.57905718e-06f, -6.86762041e-06f, -6.24666836e-06f, -5.68977657e-06f, -5.19698233e-06f,
+     -4.75280285e-06f, -4.36548908e-06f, -4.01762327e-06f, -3.70088037e-06f, -3.41763644e-06f, -3.15900184e-06f,
+     -2.92930395e-06f, -2.72013631e-06f, -2.52748055e-06f, -2.35616631e-06f, -2.19276876e-06f, -2.05266292e-06f,
+     -1.91590743e-06f, -1.79872779e-06f, -1.6859268e-06f, -1.58149123e-06f, -1.48624144e-06f, -1.39502833e-06f,
+     -1.31292882e-06f, -1.23842494e-06f, -1.17110073e-06f, -1.10421263e-06f, -1.04518961e-06f, -9.89884825e-07f,
+     -9.3906965e-07f, -8.89387536e-07f},
+};
+// clang-format on
+
+// log(1 + e) for e from 0 to 1.
+static inline VecF log1p_by_table(VecF e) {
+  const VecF magic = splat(12582912.0f);  // 1.5 * 2^23: the last bit of a sum is 1
+  const VecF u = fma(e, splat(31.0f), magic);
+  const __m512i index = (__m512i)u;
+  const VecF d = fma(e, splat(31.0f), magic - u);
+  VecF p = fma(look_up(kLog1pQuotient[3], index), d, look_up(kLog1pQuotient[2], index));
+  p = fma(p, d, look_up(kLog1pQuotient[1], index));
+  return e * fma(p, d, look_up(kLog1pQuotient[0], index));
 }
 
 // tanh of t >= 0; NaN stays NaN.

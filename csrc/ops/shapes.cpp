@@ -229,7 +229,7 @@ void check_values(const OpSchema& schema, const OpCall& call) {
     if (arg.below.empty()) continue;
     std::int64_t limit = 0;
     for (std::size_t j = 0; j < schema.inputs.size(); ++j)
-      for (std::size_t d = 0; d < schema.inputs[j].dims.size(); ++d)
+      for (std::size_t d = 0; call.in[j].ndim >= 0 && d < schema.inputs[j].dims.size(); ++d)
         if (schema.inputs[j].dims[d] == arg.below) limit = call.in[j].shape[d];
     for (std::size_t a = 0; a < schema.attrs.size(); ++a)
       if (schema.attrs[a].first == arg.below) limit = static_cast<std::int64_t>(call.attr[a]);

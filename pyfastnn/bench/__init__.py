@@ -21,7 +21,7 @@ BENCHMARKS = ("gemm", "op", "step", "search")
 VARIANTS = {"gemm": ("",), "op": ("",), "step": ("", "fit", "float32"), "search": ("",)}
 DEFAULT_SAMPLE_MS = {"gemm": 5.0, "op": 4.0, "step": 40.0, "search": 1.0}
 DEFAULT_ROUNDS = {"search": 3}
-ALONE = ("call", "predict")
+ALONE = ("call", "predict", "stream")
 """Benchmarks of ours alone, with tables of their own."""
 
 
@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=kind,
         choices=BENCHMARKS + ALONE,
         help="op: every kernel; gemm: matrix products; step: training steps; search: 20 trials side by side; "
-        "call: what calls cost; predict: single predictions",
+        "call: what calls cost; predict: single predictions; stream: training from files",
     )
     add_options(parser)
     try:

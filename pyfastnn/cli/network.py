@@ -16,7 +16,21 @@ from pyfastnn.nn.layer import Layer
 from pyfastnn.train.history import Row
 from pyfastnn.train.trainer import Trainer
 
-ACTIVATIONS: dict[str, type[Layer]] = {c.kind: c for c in (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh)}
+ACTIVATIONS: dict[str, type[Layer]] = {
+    c.kind: c
+    for c in (
+        nn.ReLU,
+        nn.LeakyReLU,
+        nn.PReLU,
+        nn.ELU,
+        nn.SELU,
+        nn.GELU,
+        nn.SiLU,
+        nn.Softplus,
+        nn.Sigmoid,
+        nn.Tanh,
+    )
+}
 OPTIMIZERS = ("adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop", "adagrad")
 _RULES: dict[str, Callable[..., optim.Optimizer]] = {
     "adam": optim.Adam,
@@ -27,8 +41,8 @@ _RULES: dict[str, Callable[..., optim.Optimizer]] = {
 _WITHOUT_MOMENTUM = ("adam", "adamw", "adagrad")
 PREPROCESS = ("standardize", "center", "rescale", "none")
 
-_SATURATING = ("sigmoid", "tanh")
-"""Activations whose layers want Xavier's first weights instead of He's."""
+_FIRST_WEIGHTS = {"sigmoid": "xavier_normal", "tanh": "xavier_normal", "selu": "lecun_normal"}
+"""First weights of the layers before activations for which He's are not made."""
 
 
 def preprocessing(name: str, dataset: Dataset) -> Preprocessor | None:
@@ -63,7 +77,7 @@ def make_trainer(options: argparse.Namespace, dataset: Dataset) -> Trainer:
     if dataset.task == "classification" and outputs < 2:
         raise CommandError(f"'{options.data}': all labels are {dataset.classes}, expected two classes or more")
     activation = options.activation or "relu"
-    init = "xavier_normal" if activation in _SATURATING else "he_normal"
+    init = _FIRST_WEIGHTS.get(activation, "he_normal")
     layers: list[Layer] = [nn.Flatten()] if len(dataset.feature_shape) > 1 else []
     for width in options.hidden if options.hidden is not None else (128,):
         layers.append(nn.Linear(width, init=init))

@@ -1,4 +1,4 @@
-"""Data sets, splits and preprocessing.
+"""Data sets, splits, preprocessing, and streams of rows larger than memory.
 
 Names are imported on first use, so ``import pyfastnn.data`` costs next to nothing.
 """
@@ -9,19 +9,32 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyfastnn.data import preprocessing
-    from pyfastnn.data._split import split
+    from pyfastnn.data._split import folds, split
     from pyfastnn.data.dataset import Dataset, load, load_features
     from pyfastnn.data.digits import load_digits
     from pyfastnn.data.errors import DataError
-    from pyfastnn.data.preprocessing import Center, Preprocessor, Rescale, Standardize
+    from pyfastnn.data.hdf5 import HDF5
+    from pyfastnn.data.preprocessing import PCA, Center, Compose, MinMax, Preprocessor, Rescale, Standardize, Whiten
+    from pyfastnn.data.sources import NpyFile, RawFile, Source
+    from pyfastnn.data.stream import Stream
 
 __all__ = [
+    "HDF5",
+    "PCA",
     "Center",
+    "Compose",
     "DataError",
     "Dataset",
+    "MinMax",
+    "NpyFile",
     "Preprocessor",
+    "RawFile",
     "Rescale",
+    "Source",
     "Standardize",
+    "Stream",
+    "Whiten",
+    "folds",
     "load",
     "load_digits",
     "load_features",
@@ -31,11 +44,21 @@ __all__ = [
 
 _HOME = {
     "Center": "preprocessing",
+    "Compose": "preprocessing",
     "DataError": "errors",
     "Dataset": "dataset",
+    "HDF5": "hdf5",
+    "MinMax": "preprocessing",
+    "NpyFile": "sources",
+    "PCA": "preprocessing",
     "Preprocessor": "preprocessing",
+    "RawFile": "sources",
     "Rescale": "preprocessing",
+    "Source": "sources",
     "Standardize": "preprocessing",
+    "Stream": "stream",
+    "Whiten": "preprocessing",
+    "folds": "_split",
     "load": "dataset",
     "load_digits": "digits",
     "load_features": "dataset",

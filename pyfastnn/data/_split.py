@@ -1,4 +1,4 @@
-"""Split rows into a training and a validation part."""
+"""Split rows into a training and a validation part, once or in folds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["split"]
+__all__ = ["folds", "split"]
 
 Array = npt.NDArray[Any]
 
@@ -78,10 +78,7 @@ def split(
     if y.shape[0] != n:
         raise ValueError(f"split: 'X' has {n} rows but 'y' has {y.shape[0]}")
     count = _count(validation, n)
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-        raise TypeError(f"split: 'seed' is {seed!r}, expected a non-negative int")
-    if seed < 0:
-        raise ValueError(f"split: 'seed' is {seed}, expected a non-negative int")
+    _check_seed("split", seed)
     if stratify is not None and groups is not None:
         raise ValueError("split: 'stratify' and 'groups' exclude each other, pass one")
     if stratify is not None and not shuffle:
@@ -92,9 +89,9 @@ def split(
     bits = np.random.PCG64(int(seed))
     order = np.argsort(bits.random_raw(n), kind="stable") if shuffle else np.arange(n)
     if stratify is not None:
-        chosen = _stratified(_codes("stratify", stratify, n)[0], order, count)
+        chosen = _stratified(_codes("split", "stratify", stratify, n)[0], order, count)
     elif groups is not None:
-        codes, sizes = _codes("groups", groups, n)
+        codes, sizes = _codes("split", "groups", groups, n)
         if shuffle:
             by_group = np.argsort(bits.random_raw(sizes.size), kind="stable")
         else:
@@ -131,13 +128,105 @@ def _count(validation: float, n: int) -> int:
     return count
 
 
-def _codes(name: str, labels: npt.ArrayLike, n: int) -> tuple[Array, Array]:
+def folds(
+    n: int,
+    k: int = 5,
+    *,
+    seed: int = 0,
+    stratify: npt.ArrayLike | None = None,
+    groups: npt.ArrayLike | None = None,
+    shuffle: bool = True,
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Divide rows into folds for cross-validation: every row is a validation row of one fold and a training row of all others.
+
+    Parameters
+    ----------
+    n : int
+        Number of rows, at least 2.
+    k : int, default 5
+        Number of folds, from 2 to ``n``. Their sizes differ by 1 at most (not with ``groups``).
+    seed : int, default 0
+        Non-negative. The same seed and sizes give the same folds on every machine.
+    stratify : array_like, shape (n,), optional
+        Labels whose shares are kept: the rows of a class in two folds differ by 1 at most. Every class needs ``k`` rows.
+    groups : array_like, shape (n,), optional
+        Rows with the same value stay in one fold. The groups, largest first, go each to the fold with the fewest rows so far.
+    shuffle : bool, default True
+        Deal the rows (with ``groups``: groups of one size) out at random. If False, folds are neighbouring rows; with ``stratify`` the
+        rows of a class go round the folds in their order, with ``groups`` groups of one size go in the order of their first rows.
+
+    Returns
+    -------
+    list of (train, validation)
+        Row numbers as int64, ascending, for ``Trainer.fit(X, y, rows=train)`` and ``trainer.evaluate(X[validation], y[validation])``.
+
+    Raises
+    ------
+    TypeError
+        If a number is not of the right kind.
+    ValueError
+        If a number is out of range, a class has fewer than ``k`` rows or there are fewer than ``k`` groups, or the options exclude each
+        other.
+
+    Examples
+    --------
+    >>> from pyfastnn.data import folds
+    >>> for train, validation in folds(5, k=2, shuffle=False):
+    ...     print(train, validation)
+    [3 4] [0 1 2]
+    [0 1 2] [3 4]
+    """
+    for name, value in (("n", n), ("k", k)):
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise TypeError(f"folds: {name!r} is {value!r}, expected a whole number")
+    if n < 2 or not 2 <= k <= n:
+        raise ValueError(f"folds: 'k' is {k} for {n} rows, expected 2 folds or more and at least as many rows")
+    _check_seed("folds", seed)
+    if stratify is not None and groups is not None:
+        raise ValueError("folds: 'stratify' and 'groups' exclude each other, pass one")
+    bits = np.random.PCG64(int(seed))
+    order = np.argsort(bits.random_raw(n), kind="stable") if shuffle else np.arange(n)
+    fold = np.empty(n, np.int64)
+    if stratify is not None:
+        codes, sizes = _codes("folds", "stratify", stratify, n)
+        if sizes.min() < k:
+            rare = np.unique(np.asarray(stratify).reshape(-1))[sizes.argmin()]
+            raise ValueError(
+                f"folds: 'stratify' has {sizes.min()} rows of {rare.item()!r}, expected at least one for each of {k} folds"
+            )
+        # Dealt out class by class without starting again, so that the sizes of the folds stay even too.
+        fold[order[np.argsort(codes[order], kind="stable")]] = np.arange(n) % k
+    elif groups is not None:
+        codes, sizes = _codes("folds", "groups", groups, n)
+        if sizes.size < k:
+            raise ValueError(f"folds: 'groups' has {sizes.size} groups, expected at least one for each of {k} folds")
+        _, seen = np.unique(codes[order], return_index=True)
+        by_size = np.lexsort((seen, -sizes))
+        rows_of = np.zeros(k, np.int64)
+        target = np.empty(sizes.size, np.int64)
+        for group in by_size.tolist():
+            target[group] = rows_of.argmin()
+            rows_of[target[group]] += sizes[group]
+        fold = target[codes]
+    else:
+        fold[order] = np.arange(n) * k // n
+    return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
+
+
+def _check_seed(who: str, seed: object) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+        raise TypeError(f"{who}: 'seed' is {seed!r}, expected a non-negative int")
+    if seed < 0:
+        raise ValueError(f"{who}: 'seed' is {seed}, expected a non-negative int")
+
+
+def _codes(who: str, name: str, labels: npt.ArrayLike, n: int) -> tuple[Array, Array]:
     """Return the class number of each row and the size of each class."""
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != (n,):
-        raise ValueError(f"split: {name!r} has shape {labels.shape}, expected ({n},)")
+        raise ValueError(f"{who}: {name!r} has shape {labels.shape}, expected ({n},)")
     _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     return codes.reshape(-1), sizes
 

@@ -25,3 +25,11 @@ def parse_csv_floats(
     targets: npt.NDArray[np.float64],
     spans: npt.NDArray[Any],
 ) -> tuple[int, int, int, int, int]: ...
+def read_runs(
+    fd: int,
+    offset: int,
+    row_bytes: int,
+    first: npt.NDArray[np.int64],
+    count: npt.NDArray[np.int64],
+    out: npt.NDArray[np.uint8],
+) -> int: ...

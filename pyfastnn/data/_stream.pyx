@@ -1,13 +1,20 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""Decoders of data files that run without the GIL: CIFAR-10 records and numeric CSV.
+"""Readers of data files that run without the GIL: CIFAR-10 records, numeric CSV, rows of binary files.
 
-Both read a buffer that stays alive and unchanged for the whole call (the memoryviews hold it) and
-write arrays of the caller, so releasing the GIL is safe: no Python object is touched in between,
-except by the rare exact conversion of long decimal numbers, which takes the GIL again.
+All use buffers that stay alive for the whole call (the memoryviews hold them) and write arrays of
+the caller, so releasing the GIL is safe: no Python object is touched in between, except by the rare
+exact conversion of long decimal numbers, which takes the GIL again.
 """
 
+from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcpy, strerror
+
+cdef extern from "sys/types.h" nogil:
+    ctypedef long off_t
+
+cdef extern from "unistd.h" nogil:
+    Py_ssize_t pread(int fd, void *buffer, size_t bytes, off_t offset)
 
 cdef extern from "Python.h":
     # Locale-independent and correctly rounded; overflow gives infinity when the last argument is
@@ -30,6 +37,8 @@ cdef enum:
     STATUS_TOO_MANY = 3
     STATUS_BAD_QUOTES = 4
     STATUS_FULL = 5
+
+cdef int64_t LARGEST = <int64_t>1 << 61  # of a place in a file: sums of two do not overflow
 
 cdef double[23] POWERS  # 10**0 .. 10**22, all exact in float64
 cdef int _power
@@ -89,6 +98,75 @@ cdef void _decode_cifar(const unsigned char *raw, Py_ssize_t n, unsigned char *p
             pixel[2] = raw[2 * PLANE + k]
             pixel += 3
         raw += 3 * PLANE
+
+
+def read_runs(int fd, int64_t offset, int64_t row_bytes, const int64_t[::1] first,
+              const int64_t[::1] count, unsigned char[::1] out):
+    """Read runs of rows of a file one behind the other.
+
+    Parameters
+    ----------
+    fd : int
+        An open file; its position is neither used nor moved.
+    offset, row_bytes : int
+        Bytes before the first row, and of a row.
+    first, count : ndarray of int64, shape (runs,)
+        First row and number of rows of each run.
+    out : ndarray of uint8, shape (bytes,)
+        Overwritten from its beginning.
+
+    Returns
+    -------
+    int
+        Bytes read: fewer than asked for if the file ends before.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or the runs have more bytes than ``out``.
+    OSError
+        If the file cannot be read.
+    """
+    cdef Py_ssize_t i, runs = first.shape[0]
+    cdef int64_t total = 0, got = 0
+    cdef int error = 0
+    if count.shape[0] != runs or not 0 <= offset < LARGEST or row_bytes < 1:
+        raise ValueError("read_runs: 'first' and 'count' differ in length, or a number is out of range")
+    for i in range(runs):
+        if count[i] < 0 or not 0 <= first[i] < LARGEST // row_bytes:
+            raise ValueError(f"read_runs: run {i} has {count[i]} rows from {first[i]} on")
+        if count[i] > (out.shape[0] - total) // row_bytes:
+            raise ValueError(f"read_runs: the runs have more than the {out.shape[0]} bytes of 'out'")
+        total += count[i] * row_bytes
+    if total == 0:
+        return 0
+    with nogil:
+        for i in range(runs):
+            if not _read_run(fd, offset + first[i] * row_bytes, count[i] * row_bytes, &out[0], &got,
+                             &error):
+                break
+    if error != 0:
+        raise OSError(error, strerror(error).decode("utf-8", "replace"))
+    return got
+
+
+cdef bint _read_run(int fd, int64_t at, int64_t bytes, unsigned char *out, int64_t *got,
+                    int *error) noexcept nogil:
+    """Read one run behind what was read before; false at the end of the file or an error."""
+    cdef Py_ssize_t n
+    while bytes > 0:
+        n = pread(fd, out + got[0], <size_t>bytes, at)
+        if n < 0:
+            if errno == EINTR:
+                continue
+            error[0] = errno
+            return False
+        if n == 0:
+            return False
+        got[0] += n
+        at += n
+        bytes -= n
+    return True
 
 
 def count_csv_rows(const unsigned char[::1] raw, Py_ssize_t skip_lines):

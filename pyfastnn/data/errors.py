@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from pyfastnn.data.sources import Source
 
 __all__ = ["DataError", "check_finite", "count_nonfinite", "missing_path"]
 
@@ -39,12 +42,12 @@ def missing_path(path: str) -> DataError:
     )
 
 
-def count_nonfinite(x: npt.NDArray[Any]) -> tuple[int, int, int, int]:
+def count_nonfinite(x: npt.NDArray[Any] | Source) -> tuple[int, int, int, int]:
     """Count NaN and infinite values by column.
 
     Parameters
     ----------
-    x : ndarray, shape (n, ...)
+    x : ndarray or source, shape (n, ...)
         Any dtype; integers are finite by nature. Columns are those of ``x.reshape(n, -1)``.
 
     Returns

@@ -8,8 +8,6 @@ The functions keep no state and build no graph.
 
 from pyfastnn.functional.activation import (
     add,
-    elu,
-    elu_backward,
     exp,
     exp_backward,
     leaky_relu,
@@ -21,7 +19,18 @@ from pyfastnn.functional.activation import (
     tanh,
     tanh_backward,
 )
+from pyfastnn.functional.activation_smooth import (
+    gelu,
+    gelu_backward,
+    gelu_tanh,
+    gelu_tanh_backward,
+    silu,
+    silu_backward,
+    softplus,
+    softplus_backward,
+)
 from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rmsprop_step
+from pyfastnn.functional.augment import augment, augment_backward
 from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
 from pyfastnn.functional.conv_dw import conv2d_dw, conv2d_dw_pooled
 from pyfastnn.functional.dropout import (
@@ -30,11 +39,22 @@ from pyfastnn.functional.dropout import (
     dropout_channels,
     dropout_channels_backward,
 )
+from pyfastnn.functional.elu import elu, elu_backward, selu, selu_backward
 from pyfastnn.functional.embedding import embedding, embedding_dw
 from pyfastnn.functional.gather import gather_labels, gather_rows
+from pyfastnn.functional.gather_csr import gather_csr
 from pyfastnn.functional.linear import linear, linear_backward, linear_db, linear_dw, linear_dx
 from pyfastnn.functional.linear_bf16 import linear_dw_bf16, linear_dx_bf16, linear_forward_bf16
-from pyfastnn.functional.loss import l2_penalty, mean_squared_error, softmax_cross_entropy
+from pyfastnn.functional.loss import multiclass_hinge, softmax_cross_entropy
+from pyfastnn.functional.loss_elementwise import (
+    binary_cross_entropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    poisson,
+)
+from pyfastnn.functional.loss_terms import add_losses, l2_penalty, scale
+from pyfastnn.functional.maxout import maxout, maxout_backward
 from pyfastnn.functional.merge import concat, multiply, slice, slice_backward
 from pyfastnn.functional.norm import batch_norm, batch_norm_backward, batch_norm_predict
 from pyfastnn.functional.optimizer import (
@@ -52,12 +72,14 @@ from pyfastnn.functional.pool import (
     max_pool,
     max_pool_backward,
 )
+from pyfastnn.functional.prelu import prelu, prelu_backward
 from pyfastnn.functional.sample_norm import (
     group_norm,
     group_norm_backward,
     layer_norm,
     layer_norm_backward,
 )
+from pyfastnn.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from pyfastnn.functional.weights import ema_step, l1_gradient, l1_penalty, max_norm
 
 __all__ = [
@@ -65,11 +87,15 @@ __all__ = [
     "adam_step",
     "adamw_step",
     "add",
+    "add_losses",
+    "augment",
+    "augment_backward",
     "avg_pool",
     "avg_pool_backward",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_predict",
+    "binary_cross_entropy",
     "clip_by_norm",
     "clip_by_value",
     "concat",
@@ -86,12 +112,18 @@ __all__ = [
     "embedding_dw",
     "exp",
     "exp_backward",
+    "gather_csr",
     "gather_labels",
     "gather_rows",
+    "gelu",
+    "gelu_backward",
+    "gelu_tanh",
+    "gelu_tanh_backward",
     "global_avg_pool",
     "global_avg_pool_backward",
     "group_norm",
     "group_norm_backward",
+    "huber",
     "l1_gradient",
     "l1_penalty",
     "l2_penalty",
@@ -107,23 +139,41 @@ __all__ = [
     "linear_dx",
     "linear_dx_bf16",
     "linear_forward_bf16",
+    "log_softmax",
+    "log_softmax_backward",
     "max_norm",
     "max_pool",
     "max_pool_backward",
+    "maxout",
+    "maxout_backward",
+    "mean_absolute_error",
     "mean_squared_error",
     "momentum_step",
+    "multiclass_hinge",
     "multiply",
     "nesterov_step",
+    "poisson",
+    "prelu",
+    "prelu_backward",
     "relu",
     "relu_backward",
     "rmsprop_momentum_step",
     "rmsprop_step",
+    "scale",
+    "selu",
+    "selu_backward",
     "sgd_step",
     "sigmoid",
     "sigmoid_backward",
+    "silu",
+    "silu_backward",
     "slice",
     "slice_backward",
+    "softmax",
+    "softmax_backward",
     "softmax_cross_entropy",
+    "softplus",
+    "softplus_backward",
     "sum_of_squares",
     "tanh",
     "tanh_backward",

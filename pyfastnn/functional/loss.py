@@ -1,4 +1,4 @@
-"""Losses with their gradients, and the L2 penalty, on plain arrays."""
+"""Losses over classes with their gradients, on plain arrays."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfastnn._core import call as _call
-from pyfastnn.functional._hyper import row_maker
-
-_decay_row = row_maker("weight_decay")
+from pyfastnn.functional._hyper import out_of_range
 
 
 @overload
 def softmax_cross_entropy(
     scores: NDArray[Any],
     labels: NDArray[np.int64],
+    class_weights: NDArray[Any] | None = None,
+    weights: NDArray[Any] | None = None,
     *,
+    label_smoothing: float = 0.0,
     with_correct: Literal[False] = False,
     out: NDArray[Any] | None = None,
 ) -> tuple[float, NDArray[Any]]: ...
@@ -25,21 +26,30 @@ def softmax_cross_entropy(
 def softmax_cross_entropy(
     scores: NDArray[Any],
     labels: NDArray[np.int64],
+    class_weights: NDArray[Any] | None = None,
+    weights: NDArray[Any] | None = None,
     *,
+    label_smoothing: float = 0.0,
     with_correct: Literal[True],
     out: NDArray[Any] | None = None,
 ) -> tuple[float, NDArray[Any], int]: ...
 def softmax_cross_entropy(
     scores: NDArray[Any],
     labels: NDArray[np.int64],
+    class_weights: NDArray[Any] | None = None,
+    weights: NDArray[Any] | None = None,
     *,
+    label_smoothing: float = 0.0,
     with_correct: bool = False,
     out: NDArray[Any] | None = None,
 ) -> tuple[float, NDArray[Any]] | tuple[float, NDArray[Any], int]:
     """Return the mean cross-entropy of the softmax of scores, and its gradient.
 
     ``loss = mean over rows of (log(sum(exp(scores))) - scores[label])`` and ``dscores =
-    (softmax(scores) - onehot) / n``.
+    (softmax(scores) - onehot) / n``. With weights and smoothing, for ``q = (1 - label_smoothing) * onehot + label_smoothing / c``:
+
+    ``loss = sum over rows of weights * sum(q * class_weights * -log(softmax(scores))) / sum(weights * class_weights[label])``, as PyTorch
+    combines class weights and label smoothing.
 
     Parameters
     ----------
@@ -48,6 +58,13 @@ def softmax_cross_entropy(
         is then 0.
     labels : ndarray of int64, shape (n,)
         Right class of each row, from 0 to ``c - 1``.
+    class_weights : ndarray of the dtype of ``scores``, shape (c,), optional
+        What each class counts, 0 or more; 1 by default.
+    weights : ndarray of the dtype of ``scores``, shape (n,), optional
+        What each row counts, 0 or more; 1 by default. A row of weight 0 takes no part, whatever its scores are: its gradient is 0, and
+        it is never counted as correct.
+    label_smoothing : float, default 0
+        From 0 to 1: the share of the target spread evenly over all classes.
     with_correct : bool, default False
         Whether to count the rows whose first maximum is the label.
     out : ndarray of the dtype and shape of ``scores``, optional
@@ -56,7 +73,7 @@ def softmax_cross_entropy(
     Returns
     -------
     loss : float
-        Mean over the rows.
+        Mean over the rows; 0 if the weights sum to 0.
     dscores : ndarray of the dtype and shape of ``scores``
         Gradient of the loss: ``out`` if given, else a new array.
     correct : int
@@ -65,10 +82,10 @@ def softmax_cross_entropy(
     Raises
     ------
     TypeError
-        If ``scores`` is not an ndarray of float32 or float64, or ``labels`` not one of int64.
+        If ``scores`` is not an ndarray of float32 or float64, ``labels`` not one of int64, or weights have another dtype than ``scores``.
     ValueError
-        If shapes disagree, an array is not C-contiguous, a label is outside ``[0, c)``, or ``out``
-        overlaps an input.
+        If shapes disagree, an array is not C-contiguous, a label is outside ``[0, c)``, ``label_smoothing`` is outside [0, 1], or
+        ``out`` overlaps an input.
 
     Notes
     -----
@@ -77,7 +94,8 @@ def softmax_cross_entropy(
 
     References
     ----------
-    Bridle, "Probabilistic interpretation of feedforward classification network outputs" (1990).
+    Bridle, "Probabilistic interpretation of feedforward classification network outputs" (1990); Szegedy et al., "Rethinking the Inception
+    architecture" (2016) for label smoothing.
 
     Examples
     --------
@@ -89,88 +107,103 @@ def softmax_cross_entropy(
     >>> dscores
     array([[ 0.25,  0.25, -0.75,  0.25]])
     """
+    if not label_smoothing <= 1:
+        raise out_of_range("softmax_cross_entropy", "label_smoothing", label_smoothing, "0 <= label_smoothing <= 1")
     outputs = None if out is None else (None, None, out)
-    loss, correct, dscores = _call("softmax_cross_entropy", (scores, labels), outputs)
+    inputs = (scores, labels, class_weights, weights)
+    loss, correct, dscores = _call("softmax_cross_entropy", inputs, outputs, (label_smoothing,))
     if with_correct:
         return loss.item(), dscores, int(correct.item())
     return loss.item(), dscores
 
 
-def mean_squared_error(
-    y_pred: NDArray[Any], y_true: NDArray[Any], *, out: NDArray[Any] | None = None
-) -> tuple[float, NDArray[Any]]:
-    """Return the mean over all elements of ``(y_pred - y_true)**2``, and its gradient.
+@overload
+def multiclass_hinge(
+    scores: NDArray[Any],
+    labels: NDArray[np.int64],
+    weights: NDArray[Any] | None = None,
+    *,
+    margin: float = 1.0,
+    with_correct: Literal[False] = False,
+    out: NDArray[Any] | None = None,
+) -> tuple[float, NDArray[Any]]: ...
+@overload
+def multiclass_hinge(
+    scores: NDArray[Any],
+    labels: NDArray[np.int64],
+    weights: NDArray[Any] | None = None,
+    *,
+    margin: float = 1.0,
+    with_correct: Literal[True],
+    out: NDArray[Any] | None = None,
+) -> tuple[float, NDArray[Any], int]: ...
+def multiclass_hinge(
+    scores: NDArray[Any],
+    labels: NDArray[np.int64],
+    weights: NDArray[Any] | None = None,
+    *,
+    margin: float = 1.0,
+    with_correct: bool = False,
+    out: NDArray[Any] | None = None,
+) -> tuple[float, NDArray[Any]] | tuple[float, NDArray[Any], int]:
+    """Return the multiclass hinge loss (the SVM loss of the lectures), and its gradient.
+
+    ``loss = mean over rows of (sum over the other classes of max(0, scores - scores[label] + margin))``; PyTorch's MultiMarginLoss
+    divides by the number of classes in addition.
 
     Parameters
     ----------
-    y_pred : ndarray of float32 or float64
-        Predictions, any shape up to four dimensions, C-contiguous. Of no element the loss is 0.
-    y_true : ndarray of the dtype and shape of ``y_pred``
-        Targets; nothing is broadcast.
-    out : ndarray of the dtype and shape of ``y_pred``, optional
-        Overwritten with dy_pred; must not overlap the inputs.
+    scores : ndarray of float32 or float64, shape (n, c)
+        One row of scores per sample, C-contiguous. ``n`` may be 0; the loss is then 0.
+    labels : ndarray of int64, shape (n,)
+        Right class of each row, from 0 to ``c - 1``.
+    weights : ndarray of the dtype of ``scores``, shape (n,), optional
+        What each row counts in the mean, 0 or more; 1 by default. A row of weight 0 takes no part, whatever its scores are.
+    margin : float, default 1
+        By how much the score of the label is to exceed the others.
+    with_correct : bool, default False
+        Whether to count the rows whose first maximum is the label.
+    out : ndarray of the dtype and shape of ``scores``, optional
+        Overwritten with dscores; must not overlap the inputs.
 
     Returns
     -------
     loss : float
-        Mean over the elements.
-    dy_pred : ndarray of the dtype and shape of ``y_pred``
-        ``2 * (y_pred - y_true) / y_pred.size``: ``out`` if given, else a new array.
+        Mean over the rows; 0 if the weights sum to 0.
+    dscores : ndarray of the dtype and shape of ``scores``
+        Gradient of the loss, 0 where a margin is just kept: ``out`` if given, else a new array.
+    correct : int
+        Rows classified right; only with ``with_correct``.
 
     Raises
     ------
     TypeError
-        If an argument is not an ndarray of the dtype of ``y_pred``.
+        If ``scores`` is not an ndarray of float32 or float64, ``labels`` not one of int64, or weights have another dtype than ``scores``.
     ValueError
-        If shapes differ, an array is not C-contiguous, or ``out`` overlaps an input.
+        If shapes disagree, an array is not C-contiguous, a label is outside ``[0, c)``, or ``out`` overlaps an input.
 
     Notes
     -----
-    Squares are added in float64 in a fixed order.
+    A margin that is NaN makes the row's loss and the two gradients NaN. Row losses are added in float64 in a fixed order.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from pyfastnn import functional as F
-    >>> F.mean_squared_error(np.array([1.0, 4.0]), np.array([1.0, 2.0]))
-    (2.0, array([0., 2.]))
-    """
-    loss, dy_pred = _call("mean_squared_error", (y_pred, y_true), None if out is None else (None, out))
-    return loss.item(), dy_pred
-
-
-def l2_penalty(w: NDArray[Any], *, weight_decay: float) -> float:
-    """Return ``0.5 * weight_decay * sum(w * w)``, the L2 penalty of the lectures.
-
-    Parameters
+    References
     ----------
-    w : ndarray of float32 or float64
-        Of any shape up to four dimensions, C-contiguous.
-    weight_decay : float
-        Strength; the gradient of the penalty is ``weight_decay * w``.
-
-    Returns
-    -------
-    float
-        The penalty.
-
-    Raises
-    ------
-    TypeError
-        If ``w`` is not an ndarray of float32 or float64.
-    ValueError
-        If ``w`` is not C-contiguous.
-
-    Notes
-    -----
-    Squares are added in float64 in a fixed order.
+    Weston and Watkins, "Support vector machines for multi-class pattern recognition" (1999).
 
     Examples
     --------
+    The numbers of the lecture notes:
+
     >>> import numpy as np
     >>> from pyfastnn import functional as F
-    >>> F.l2_penalty(np.array([3.0, 4.0]), weight_decay=0.5)
-    6.25
+    >>> loss, dscores = F.multiclass_hinge(np.array([[13.0, -7.0, 11.0]]), np.array([0]), margin=10.0)
+    >>> loss
+    8.0
+    >>> dscores
+    array([[-1.,  0.,  1.]])
     """
-    penalty: float = _call("l2_penalty", (w,), None, (), _decay_row((0.0, weight_decay)))[0].item()
-    return penalty
+    outputs = None if out is None else (None, None, out)
+    loss, correct, dscores = _call("multiclass_hinge", (scores, labels, weights), outputs, (margin,))
+    if with_correct:
+        return loss.item(), dscores, int(correct.item())
+    return loss.item(), dscores

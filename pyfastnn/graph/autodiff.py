@@ -47,7 +47,8 @@ def backward(builder: Builder, loss: str | Mapping[str, str], wanted: Sequence[s
     builder : Builder
         Holds the forward graph; backward nodes are added to it.
     loss : str or mapping of str to str
-        A scalar output of a loss node; or values whose gradients are known already, with the values that hold these.
+        The output of a loss node, or of the ``add_losses`` node that sums several; or values whose gradients are known already, with the
+        values that hold these.
     wanted : sequence of str
         Values, usually parameters, whose gradients are asked for.
 
@@ -70,24 +71,26 @@ def backward(builder: Builder, loss: str | Mapping[str, str], wanted: Sequence[s
         if any(i in reaches for i in node.inputs if i is not None):
             for output in node.outputs:
                 reaches.update((output, *views.get(output, ())))
-    gradients: dict[str, str | None] = {loss: None} if isinstance(loss, str) else dict(loss)
+    gradients: dict[str, str | float] = {loss: 1.0} if isinstance(loss, str) else dict(loss)
 
-    def collect(value: str, gradient: str) -> None:
+    def collect(value: str, gradient: str | float) -> None:
         earlier = gradients.get(value)
-        if earlier is not None:
+        if isinstance(earlier, str) and isinstance(gradient, str):
             gradient = builder.emit("add", (earlier, gradient), name=gradient_name(value))[0]
+        elif isinstance(earlier, float) and isinstance(gradient, float):
+            gradient += earlier  # a loss that counts twice
         gradients[value] = gradient
 
     def gather_views(value: str) -> None:
         for view in views.get(value, ()):
             gradient = gradients.pop(view, None)
-            if gradient is not None:
+            if isinstance(gradient, str):
                 collect(value, builder.view(gradient, graph.values[value].shape))
 
     for node in reversed(forward):
         for output in node.outputs:
             gather_views(output)
-        known: Mapping[str, str | None] = {o: gradients[o] for o in node.outputs if o in gradients}
+        known: Mapping[str, str | float] = {o: gradients[o] for o in node.outputs if o in gradients}
         if not known or not any(i in reaches for i in node.inputs if i is not None):
             continue
         if node.function is not None:
@@ -100,8 +103,8 @@ def backward(builder: Builder, loss: str | Mapping[str, str], wanted: Sequence[s
             ) -> tuple[str, ...]:
                 return builder.call(function, inputs, outputs, name=f"d({_node_name})")
 
-            for value, gradient in node.function.gradients(node, known, call, reaches.__contains__).items():
-                collect(value, gradient)
+            for value, of_input in node.function.gradients(node, known, call, reaches.__contains__).items():
+                collect(value, of_input)
             continue
         if node.op not in RULES:
             raise ValueError(f"{node.op} has no gradient rule in pyfastnn.graph.gradients")
@@ -111,4 +114,4 @@ def backward(builder: Builder, loss: str | Mapping[str, str], wanted: Sequence[s
             collect(value, gradient)
     for value in wanted:
         gather_views(value)
-    return {v: g for v in wanted if (g := gradients.get(v)) is not None}
+    return {v: g for v in wanted if isinstance(g := gradients.get(v), str)}

@@ -4,15 +4,14 @@ A rule is ``rule(node, dy, emit, needs)``:
 
 * ``node``: the forward node;
 * ``dy``: value name of an output -> value name of its gradient; outputs no gradient flows into are
-absent, and the loss itself
-  maps to None (its gradient is 1);
+absent, and a loss maps to a number: what it counts in the total, 1 if it is the total itself;
 * ``emit(op, inputs, attrs, outputs)``: appends a node and returns the value names of its outputs; ``emit.shape(value)`` tells the
   shape of a value;
 * ``needs(value)``: whether the gradient of that value is wanted (that of the data is not).
 
-It returns value name of an input -> value name of its gradient. Where a node reads one value twice,
-the two gradients are added inside the rule. Nodes a rule adds are ordinary ops of the table:
-nothing here computes.
+It returns value name of an input -> value name of its gradient, or a number where the input is a loss.
+Where a node reads one value twice, the two gradients are added inside the rule. Nodes a rule adds are
+ordinary ops of the table: nothing here computes.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import Protocol, cast
 from pyfastnn.graph.graph import Node
 from pyfastnn.graph.schema import Dim
 
-__all__ = ["RULES", "Emit", "Needs", "Rule"]
+__all__ = ["RULES", "Emit", "Needs", "Rule", "Upstream"]
 
 
 class Emit(Protocol):
@@ -43,16 +42,17 @@ class Emit(Protocol):
 
 
 Needs = Callable[[str], bool]
-Rule = Callable[[Node, Mapping[str, "str | None"], Emit, Needs], dict[str, str]]
+Upstream = Mapping[str, "str | float"]
+Rule = Callable[[Node, Upstream, Emit, Needs], Mapping[str, "str | float"]]
 
 
-def _of_output(node: Node, dy: Mapping[str, str | None]) -> str:
+def _of_output(node: Node, dy: Upstream) -> str:
     """Return the gradient of the node's first output, the only one gradients flow into."""
     for output in node.outputs[1:]:
         if output in dy:
             raise ValueError(f"{node.op}: the gradient of output {output!r} is not implemented")
     gradient = dy[node.outputs[0]]
-    if gradient is None:
+    if not isinstance(gradient, str):
         raise ValueError(f"{node.op}: output {node.outputs[0]!r} is no loss")
     return gradient
 
@@ -67,7 +67,7 @@ def _collect(emit: Emit, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     return gradients
 
 
-def _linear(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _linear(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     x, w, b = node.inputs
     assert x is not None and w is not None
     upstream = _of_output(node, dy)
@@ -82,19 +82,19 @@ def _linear(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) 
     return _collect(emit, pairs)
 
 
-def _add(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _add(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     upstream = _of_output(node, dy)
     return _collect(emit, [(value, upstream) for value in node.inputs if value is not None and needs(value)])
 
 
-def _multiply(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _multiply(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     a, b = node.inputs
     assert a is not None and b is not None
     upstream = _of_output(node, dy)
     return _collect(emit, [(x, emit("multiply", (upstream, other))[0]) for x, other in ((a, b), (b, a)) if needs(x)])
 
 
-def _concat(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _concat(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     a, b = node.inputs
     assert a is not None and b is not None
     upstream = _of_output(node, dy)
@@ -103,7 +103,7 @@ def _concat(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) 
     return _collect(emit, [(x, emit("slice", (upstream,), attrs)[0]) for x, attrs in places if needs(x)])
 
 
-def _slice(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _slice(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     (x,) = node.inputs
     assert x is not None
     return {x: emit("slice_backward", (_of_output(node, dy),), node.attrs)[0]} if needs(x) else {}
@@ -116,7 +116,7 @@ def _columns(emit: Emit, value: str) -> int:
     return columns
 
 
-def _embedding(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+def _embedding(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     table, index = node.inputs
     assert table is not None
     if not needs(table):
@@ -127,9 +127,9 @@ def _embedding(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Need
 
 
 def _elementwise(op: str, keeps: str) -> Rule:
-    """Return the rule of an activation whose backward reads its input "x" or output "y"."""
+    """Return the rule of an op of one input whose backward reads that input "x" or the output "y"."""
 
-    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    def rule(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
         (x,) = node.inputs
         assert x is not None
         if not needs(x):
@@ -140,10 +140,19 @@ def _elementwise(op: str, keeps: str) -> Rule:
     return rule
 
 
+def _prelu(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
+    x, slope = node.inputs
+    assert x is not None and slope is not None
+    if not needs(x) and not needs(slope):
+        return {}
+    gradients = emit("prelu_backward", (_of_output(node, dy), x, slope))
+    return _collect(emit, [pair for pair in zip((x, slope), gradients, strict=True) if needs(pair[0])])
+
+
 def _norm(op: str) -> Rule:
     """Return the rule of a normalization with outputs y, mean and rstd."""
 
-    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    def rule(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
         x, gamma, beta = node.inputs[:3]
         assert x is not None and gamma is not None and beta is not None
         mean, rstd = node.outputs[1:3]
@@ -159,7 +168,7 @@ def _norm(op: str) -> Rule:
 def _dropout(op: str) -> Rule:
     """Return the rule of a dropout with outputs y and mask."""
 
-    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    def rule(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
         (x,) = node.inputs
         assert x is not None
         if not needs(x):
@@ -173,7 +182,7 @@ def _dropout(op: str) -> Rule:
 def _pool(op: str, *kept: int) -> Rule:
     """Return the rule of a pool: its backward reads outputs ``kept`` of the forward node, and wants the size of the images."""
 
-    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    def rule(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
         (x,) = node.inputs
         assert x is not None
         if not needs(x):
@@ -185,18 +194,53 @@ def _pool(op: str, *kept: int) -> Rule:
     return rule
 
 
+def _augment(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
+    (x,) = node.inputs
+    assert x is not None
+    return {x: emit("augment_backward", (_of_output(node, dy),), node.attrs)[0]} if needs(x) else {}
+
+
+def _scale(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
+    (x,) = node.inputs
+    assert x is not None
+    return {x: emit("scale", (_of_output(node, dy),), node.attrs)[0]} if needs(x) else {}
+
+
+def _of_loss(node: Node, dy: Upstream) -> float:
+    """Return what a loss counts in the total."""
+    for output in node.outputs[1:]:
+        if output in dy:
+            raise ValueError(f"{node.op}: the gradient of output {output!r} is not implemented")
+    weight = dy[node.outputs[0]]
+    if isinstance(weight, str):
+        raise ValueError(
+            f"{node.op}: the gradient {weight!r} of a loss is computed, expected a number known beforehand"
+        )
+    return weight
+
+
+def _add_losses(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, float]:
+    weight = _of_loss(node, dy)
+    gradients: dict[str, float] = {}
+    for loss, factor in zip(node.inputs, ("a_weight", "b_weight"), strict=True):
+        if loss is not None and needs(loss):
+            gradients[loss] = gradients.get(loss, 0.0) + weight * node.attrs.get(factor, 1.0)
+    return gradients
+
+
 def _loss(gradient_output: int) -> Rule:
     """Return the rule of a loss, whose gradient is one of its outputs already."""
 
-    def rule(node: Node, dy: Mapping[str, str | None], emit: Emit, needs: Needs) -> dict[str, str]:
+    def rule(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
         predicted = node.inputs[0]
         assert predicted is not None
-        upstream = dy[node.outputs[0]]
-        if upstream is not None:
-            raise ValueError(f"{node.op}: a loss that is scaled or summed, by {upstream!r}, is not implemented")
+        weight = _of_loss(node, dy)
         if any(needs(value) for value in node.inputs[1:] if value is not None):
             raise ValueError(f"{node.op}: the gradient of the targets is not implemented")
-        return {predicted: node.outputs[gradient_output]} if needs(predicted) else {}
+        if not needs(predicted):
+            return {}
+        gradient = node.outputs[gradient_output]
+        return {predicted: gradient if weight == 1 else emit("scale", (gradient,), {"factor": weight})[0]}
 
     return rule
 
@@ -207,9 +251,18 @@ RULES: dict[str, Rule] = {
     "relu_forward": _elementwise("relu_backward", "y"),
     "leaky_relu_forward": _elementwise("leaky_relu_backward", "x"),
     "elu_forward": _elementwise("elu_backward", "y"),
+    "selu_forward": _elementwise("selu_backward", "y"),
     "sigmoid_forward": _elementwise("sigmoid_backward", "y"),
     "tanh_forward": _elementwise("tanh_backward", "y"),
     "exp_forward": _elementwise("exp_backward", "y"),
+    "gelu_forward": _elementwise("gelu_backward", "x"),
+    "gelu_tanh_forward": _elementwise("gelu_tanh_backward", "x"),
+    "silu_forward": _elementwise("silu_backward", "x"),
+    "softplus_forward": _elementwise("softplus_backward", "x"),
+    "prelu_forward": _prelu,
+    "softmax_forward": _elementwise("softmax_backward", "y"),
+    "log_softmax_forward": _elementwise("log_softmax_backward", "y"),
+    "maxout_forward": _elementwise("maxout_backward", "x"),
     "batch_norm_forward": _norm("batch_norm_backward"),
     "layer_norm_forward": _norm("layer_norm_backward"),
     "group_norm_forward": _norm("group_norm_backward"),
@@ -222,6 +275,14 @@ RULES: dict[str, Rule] = {
     "max_pool_forward": _pool("max_pool_backward", 1),
     "avg_pool_forward": _pool("avg_pool_backward"),
     "global_avg_pool_forward": _pool("global_avg_pool_backward"),
+    "augment": _augment,
+    "scale": _scale,
+    "add_losses": _add_losses,
     "softmax_cross_entropy": _loss(2),
+    "multiclass_hinge": _loss(2),
+    "binary_cross_entropy": _loss(1),
     "mean_squared_error": _loss(1),
+    "mean_absolute_error": _loss(1),
+    "huber": _loss(1),
+    "poisson": _loss(1),
 }

@@ -73,8 +73,8 @@ class _Placed:
 def to_bf16(graph: Graph) -> Graph:
     """Let large matrix products round their factors to bfloat16.
 
-    ``linear_forward``, ``linear_dx`` and ``linear_dw`` become ``linear_forward_bf16`` and so on wherever the weights have more than 16
-    rows and columns. This changes results: each factor by a relative ``2**-8`` at most.
+    ``linear_forward``, ``linear_dx`` and ``linear_dw`` become ``linear_forward_bf16`` and so on wherever the weights are learned and have
+    more than 16 rows and columns. This changes results: each factor by a relative ``2**-8`` at most.
 
     Parameters
     ----------
@@ -91,7 +91,8 @@ def to_bf16(graph: Graph) -> Graph:
         if node.op in _PRODUCTS:
             w = node.outputs[0] if node.op == "linear_dw" else node.inputs[1]
             assert w is not None
-            if all(isinstance(d, int) and d > _NARROW for d in graph.values[w].shape):
+            learned = graph.values[w].kind != "state"  # the matrix of a preprocessing is none of the layers'
+            if learned and all(isinstance(d, int) and d > _NARROW for d in graph.values[w].shape):
                 node = replace(node, op=f"{node.op}_bf16")
         nodes.append(node)
     return Graph(dict(graph.values), nodes)

@@ -51,6 +51,7 @@ def save(trainer: Trainer, path: str | Path) -> None:
     first = trainer.first_loss
     settings = {
         "loss": {head.output: head.loss.kind for head in trainer.heads},
+        "loss_settings": {head.output: head.loss.config() for head in trainer.heads},
         "loss_weights": trainer.loss_weights,
         "optimizer": trainer.optimizer.kind,
         "optimizer_settings": trainer.optimizer.config(),
@@ -94,7 +95,7 @@ def load(path: str | Path) -> Trainer:
     try:
         trainer = Trainer(
             model,
-            _losses(settings["loss"]),
+            _losses(settings["loss"], settings.get("loss_settings", {})),
             from_config(settings["optimizer"], settings["optimizer_settings"]),
             loss_weights=settings.get("loss_weights") or None,
             seed=settings["seed"],
@@ -134,11 +135,13 @@ def _history(tensors: Mapping[str, Array]) -> list[Row]:
     return rows
 
 
-def _losses(settings: Any) -> Any:
+def _losses(kinds: Any, settings: Any) -> Any:
     """Return the losses of the outputs."""
+    if not isinstance(kinds, dict):
+        return losses.get(kinds)
     if not isinstance(settings, dict):
-        return losses.get(settings)
-    return {name: losses.get(kind) for name, kind in settings.items()}
+        raise ValueError(f"the settings of the losses are {settings!r}")
+    return {name: losses.from_config(kind, settings.get(name, {})) for name, kind in kinds.items()}
 
 
 def _count(settings: dict[str, Any], key: str) -> int:

@@ -32,19 +32,31 @@ LAYERS: dict[str, type[Layer]] = {
         nn.AvgPool2d,
         nn.BatchNorm,
         nn.Concat,
+        nn.Cutout,
         nn.Dropout,
         nn.Dropout2d,
         nn.ELU,
         nn.Embedding,
+        nn.Exp,
         nn.Flatten,
         nn.GlobalAvgPool2d,
+        nn.GELU,
         nn.GroupNorm,
         nn.LayerNorm,
         nn.LeakyReLU,
         nn.Linear,
         nn.MaxPool2d,
+        nn.LogSoftmax,
+        nn.Maxout,
+        nn.PReLU,
+        nn.RandomCrop,
+        nn.RandomFlip,
         nn.ReLU,
+        nn.SELU,
+        nn.SiLU,
         nn.Sigmoid,
+        nn.Softmax,
+        nn.Softplus,
         nn.Tanh,
     )
 }
@@ -145,7 +157,7 @@ def from_file(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> Mode
         model = _model(architecture, tensors)
         own = {k: v for k, v in tensors.items() if not k.startswith(_PREPROCESS) and "/" not in k}
         model.load_state_dict(own)
-    except (ValueError, TypeError, KeyError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RuntimeError) as error:
         raise ModelFileError(f"the architecture does not describe a model: {error}") from None
     return model
 

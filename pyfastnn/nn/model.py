@@ -166,15 +166,20 @@ class Model(Predicting):
             return dict(self.preprocess)
         return {next(iter(self.network.inputs)): self.preprocess}
 
+    def seen_shape(self, name: str, input_shape: Shape) -> Shape:
+        """Return the shape of one row of an input as the layers see it, behind the preprocessing."""
+        preprocess = self.preprocessors.get(name)
+        return input_shape if preprocess is None else preprocess.output_shape(input_shape)
+
     def value_shapes(self, input_shapes: Mapping[str, Shape]) -> list[Shape]:
-        """Return the shape of one row of every value: the inputs, then the result of each call.
+        """Return the shape of one row of every value: the inputs behind their preprocessing, then the result of each call.
 
         Raises
         ------
         ValueError
             If a layer does not fit its input; the message names the layer.
         """
-        shapes = [input_shapes[name] for name in self.network.inputs]
+        shapes = [self.seen_shape(name, input_shapes[name]) for name in self.network.inputs]
         for call in self.network.calls:
             try:
                 shapes.append(self.layers[call.layer].output_shape(*(shapes[i] for i in call.sources)))
@@ -461,7 +466,7 @@ class Model(Predicting):
         return builder, index, {name: values[number] for name, number in self.network.outputs.items()}
 
     def _gather(self, builder: Builder, name: str, index: str) -> str:
-        """Add the rows of one input and return their value, of the input's shape."""
+        """Add the rows of one input, preprocessed, and return their value."""
         shape, suffix = self.input_shapes[name], self.suffix(name, "inputs")
         if self.network.inputs[name].dtype == "int64":
             data = builder.value(f"X{suffix}", ("m", *shape), "i64")
@@ -473,7 +478,7 @@ class Model(Predicting):
             x = preprocess.emit(builder, data, index, prefix)
         else:
             x = builder.emit("gather_rows", (data, index, None, None), outputs=(f"{prefix}x",), name="gather")[0]
-        return builder.view(x, (BATCH, *shape), f"{prefix}x as rows")
+        return builder.view(x, (BATCH, *self.seen_shape(name, shape)), f"{prefix}x as rows")
 
     def folded(self) -> dict[str, Array]:
         """Return the arrays that preprocessing reads in a graph.

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
-from pyfastnn.reference.spec import (
-    SIZES,
-    Array,
-    Cost,
-    ErrorCase,
-    OpSpec,
-    Rng,
-    Rounding,
-    Sample,
-    awkward,
-    different_dtype,
-    label_of,
-    normal,
-    register,
-)
+from pyfastnn.reference.elementwise import elementwise, is_exact, ulps
+from pyfastnn.reference.spec import Array, Rounding
 
-SHAPES = tuple({"size": size} for size in SIZES)
-BENCH = tuple({"size": size} for size in (320, 32768, 1 << 20))
+SELU_SCALE = 1.0507009873554805
+SELU_ALPHA = 1.6732632423543772
 
 
 def add(a: Array, b: Array) -> tuple[Array]:
@@ -73,6 +58,17 @@ def elu_backward(dy: Array, y: Array, *, alpha: float = 1.0) -> tuple[Array]:
     return (dy * np.where(y > 0, 1, y + alpha),)
 
 
+def selu_forward(x: Array) -> tuple[Array]:
+    """Return 1.0507 times x where positive, else times 1.6733 * (exp(x) - 1)."""
+    return (SELU_SCALE * np.where(x > 0, x, SELU_ALPHA * np.expm1(np.minimum(x, 0))),)
+
+
+def selu_backward(dy: Array, y: Array) -> tuple[Array]:
+    """Return dy times the slope: the scale for y > 0, and scale * alpha * exp(x) = y + scale * alpha otherwise."""
+    alpha = y.dtype.type(SELU_SCALE) * SELU_ALPHA
+    return (dy * np.where(y > 0, SELU_SCALE, y + alpha),)
+
+
 def sigmoid_forward(x: Array) -> tuple[Array]:
     """Return 1 / (1 + exp(-x)), as exp(-log(1 + exp(-x))): accurate in both tails."""
     return (np.exp(-np.logaddexp(0, -x)),)
@@ -91,14 +87,6 @@ def tanh_forward(x: Array) -> tuple[Array]:
 def tanh_backward(dy: Array, y: Array) -> tuple[Array]:
     """Return dy / cosh(x)**2, from the output: dy * (1 - y) * (1 + y)."""
     return (dy * (1 - y) * (1 + y),)
-
-
-def _ulps(r: Rounding, y: Array, float32: float, float64: float) -> Array:
-    return (float32 if r.dtype == np.float32 else float64) * r.ulp(y)
-
-
-def _is_exact(r: Rounding, number: float) -> bool:
-    return float(np.asarray(number, dtype=r.dtype)) == number
 
 
 def _add_bound(r: Rounding, a: Array, b: Array) -> tuple[Any]:
@@ -120,16 +108,27 @@ def _leaky_backward_bound(r: Rounding, dy: Array, x: Array, *, negative_slope: f
 def _elu_bound(r: Rounding, x: Array, *, alpha: float = 1.0) -> tuple[Any]:
     (y,) = elu_forward(x, alpha=alpha)
     scaled = 0 if alpha == 1 else r.relative(2, y)
-    return (np.where(x > 0, 0, _ulps(r, y, 2, 4) + scaled),)
+    return (np.where(x > 0, 0, ulps(r, y, 2, 4) + scaled),)
 
 
 def _elu_backward_bound(r: Rounding, dy: Array, y: Array, *, alpha: float = 1.0) -> tuple[Any]:
-    inexact = 0.0 if _is_exact(r, alpha) else r.u * abs(alpha)
+    inexact = 0.0 if is_exact(r, alpha) else r.u * abs(alpha)
     return (np.where(y > 0, 0, np.abs(dy) * (r.relative(2, y + alpha) + inexact) + r.tiny),)
 
 
+def _selu_bound(r: Rounding, x: Array) -> tuple[Any, ...]:
+    (y,) = selu_forward(x)
+    return (np.where(x > 0, 0, ulps(r, y, 2, 4)) + r.relative(2, y),)
+
+
+def _selu_backward_bound(r: Rounding, dy: Array, y: Array) -> tuple[Any, ...]:
+    # The constant and the sum are rounded, then the product.
+    slope = np.where(y > 0, SELU_SCALE, np.abs(y + SELU_SCALE * SELU_ALPHA) + SELU_SCALE * SELU_ALPHA)
+    return (r.relative(2, dy * slope),)
+
+
 def _exp_bound(r: Rounding, x: Array) -> tuple[Any]:
-    return (_ulps(r, np.exp(x), 1, 2),)
+    return (ulps(r, np.exp(x), 1, 2),)
 
 
 def _exp_backward_bound(r: Rounding, dy: Array, y: Array) -> tuple[Any]:
@@ -137,7 +136,7 @@ def _exp_backward_bound(r: Rounding, dy: Array, y: Array) -> tuple[Any]:
 
 
 def _sigmoid_bound(r: Rounding, x: Array) -> tuple[Any]:
-    return (_ulps(r, sigmoid_forward(x)[0], 3, 4),)
+    return (ulps(r, sigmoid_forward(x)[0], 3, 4),)
 
 
 def _sigmoid_backward_bound(r: Rounding, dy: Array, y: Array) -> tuple[Any]:
@@ -145,87 +144,12 @@ def _sigmoid_backward_bound(r: Rounding, dy: Array, y: Array) -> tuple[Any]:
 
 
 def _tanh_bound(r: Rounding, x: Array) -> tuple[Any]:
-    return (_ulps(r, np.tanh(x), 2, 4),)
+    return (ulps(r, np.tanh(x), 2, 4),)
 
 
 def _tanh_backward_bound(r: Rounding, dy: Array, y: Array) -> tuple[Any]:
     # (1 - y) * (1 + y) keeps its digits where 1 - y * y would cancel.
     return (np.abs(dy) * r.relative(4, (1 - y) * (1 + y)) + r.tiny,)
-
-
-def _special(inputs: tuple[str, ...], attrs: dict[str, float]) -> Callable[[Rng, DTypeLike], list[Sample]]:
-    def special(rng: Rng, dtype: DTypeLike) -> list[Sample]:
-        values = awkward(dtype)
-        samples = []
-        if len(inputs) == 1:
-            samples.append(Sample("awkward", {inputs[0]: values}))
-        else:  # every awkward value meets an ordinary one, then each other
-            ordinary = normal(rng, dtype, len(values))
-            if inputs[1] == "y":
-                ordinary = np.tanh(ordinary)
-            ordinary[0] = 0.5  # so that a NaN in the gradient meets a y that lets it pass
-            samples.append(Sample("awkward_first", {inputs[0]: values, inputs[1]: ordinary}))
-            bounded = np.clip(values, -1, 1) if inputs[1] == "y" else values
-            samples.append(Sample("awkward_second", {inputs[0]: ordinary, inputs[1]: bounded}))
-        shaped: dict[str, Array | None] = {name: normal(rng, dtype, 3, 5, 7) for name in inputs}
-        samples.append(Sample("three_dimensions", shaped))
-        if attrs:
-            other: dict[str, Array | None] = {name: normal(rng, dtype, 37) for name in inputs}
-            samples.append(Sample("attributes", other, attrs))
-        return samples
-
-    return special
-
-
-def _add(
-    name: str,
-    reference: Callable[..., tuple[Array]],
-    bound: Callable[..., tuple[Any]],
-    inputs: tuple[str, ...],
-    source: str,
-    flop: int,
-    attrs: dict[str, float] | None = None,
-    backward: dict[str, str] | None = None,
-) -> None:
-    def case(rng: Rng, dtype: DTypeLike, size: int) -> Sample:
-        arrays: dict[str, Array | None] = {arg: 3 * normal(rng, dtype, size) for arg in inputs}
-        if inputs[-1] == "y":  # the backward of a bounded activation gets outputs such as the forward makes
-            arrays["y"] = np.tanh(normal(rng, dtype, size))
-        return Sample(label_of(size=size), arrays)
-
-    def errors(rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
-        good = case(rng, dtype, size=5).inputs
-        cases = [
-            ErrorCase(
-                Sample("dtype", different_dtype(good, inputs[0])),
-                TypeError,
-                f"{name}: '{inputs[0]}'.*int32",
-            )
-        ]
-        if len(inputs) == 2:
-            bad = Sample("shape", {**good, inputs[1]: normal(rng, dtype, 4)})
-            match = (
-                rf"{name}: '{inputs[1]}' has shape \(4,\), expected \(5,\) "
-                rf"because '{inputs[0]}' has shape \(5,\)"
-            )
-            cases.append(ErrorCase(bad, ValueError, match))
-        return cases
-
-    register(
-        OpSpec(
-            name=name,
-            reference=reference,
-            bound=bound,
-            case=case,
-            shapes=SHAPES,
-            bench=BENCH,
-            special=_special(inputs, attrs or {}),
-            errors=errors,
-            cost=lambda itemsize, size: Cost(flop * size, itemsize * size * (len(inputs) + 1)),
-            source=source,
-            backward=backward or {},
-        )
-    )
 
 
 _RELU, _LEAKY, _ELU = (
@@ -234,13 +158,14 @@ _RELU, _LEAKY, _ELU = (
     "Clevert, Unterthiner, Hochreiter 2016",
 )
 _LECUN = "LeCun, Bottou, Orr, Mueller 1998, Efficient BackProp"
+_SELU = "Klambauer, Unterthiner, Mayr, Hochreiter 2017"
 _SLOPE = {"negative_slope": 0.3}
 _ALPHA = {"alpha": 0.7}
 
-_add("add", add, _add_bound, ("a", "b"), "elementary", 1, backward={"a": "dy", "b": "dy"})
-_add("relu_forward", relu_forward, _exact, ("x",), _RELU, 1, backward={"x": "relu_backward.dx"})
-_add("relu_backward", relu_backward, _exact, ("dy", "y"), _RELU, 1)
-_add(
+elementwise("add", add, _add_bound, ("a", "b"), "elementary", 1, backward={"a": "dy", "b": "dy"})
+elementwise("relu_forward", relu_forward, _exact, ("x",), _RELU, 1, backward={"x": "relu_backward.dx"})
+elementwise("relu_backward", relu_backward, _exact, ("dy", "y"), _RELU, 1)
+elementwise(
     "leaky_relu_forward",
     leaky_relu_forward,
     _leaky_bound,
@@ -250,7 +175,7 @@ _add(
     _SLOPE,
     {"x": "leaky_relu_backward.dx"},
 )
-_add(
+elementwise(
     "leaky_relu_backward",
     leaky_relu_backward,
     _leaky_backward_bound,
@@ -259,11 +184,13 @@ _add(
     2,
     _SLOPE,
 )
-_add("exp_forward", exp_forward, _exp_bound, ("x",), "elementary", 10, backward={"x": "exp_backward.dx"})
-_add("exp_backward", exp_backward, _exp_backward_bound, ("dy", "y"), "elementary", 1)
-_add("elu_forward", elu_forward, _elu_bound, ("x",), _ELU, 12, _ALPHA, {"x": "elu_backward.dx"})
-_add("elu_backward", elu_backward, _elu_backward_bound, ("dy", "y"), _ELU, 3, _ALPHA)
-_add(
+elementwise("exp_forward", exp_forward, _exp_bound, ("x",), "elementary", 10, backward={"x": "exp_backward.dx"})
+elementwise("exp_backward", exp_backward, _exp_backward_bound, ("dy", "y"), "elementary", 1)
+elementwise("elu_forward", elu_forward, _elu_bound, ("x",), _ELU, 12, _ALPHA, {"x": "elu_backward.dx"})
+elementwise("elu_backward", elu_backward, _elu_backward_bound, ("dy", "y"), _ELU, 3, _ALPHA)
+elementwise("selu_forward", selu_forward, _selu_bound, ("x",), _SELU, 13, backward={"x": "selu_backward.dx"})
+elementwise("selu_backward", selu_backward, _selu_backward_bound, ("dy", "y"), _SELU, 3)
+elementwise(
     "sigmoid_forward",
     sigmoid_forward,
     _sigmoid_bound,
@@ -272,8 +199,8 @@ _add(
     12,
     backward={"x": "sigmoid_backward.dx"},
 )
-_add("sigmoid_backward", sigmoid_backward, _sigmoid_backward_bound, ("dy", "y"), _LECUN, 3)
-_add(
+elementwise("sigmoid_backward", sigmoid_backward, _sigmoid_backward_bound, ("dy", "y"), _LECUN, 3)
+elementwise(
     "tanh_forward",
     tanh_forward,
     _tanh_bound,
@@ -282,4 +209,4 @@ _add(
     12,
     backward={"x": "tanh_backward.dx"},
 )
-_add("tanh_backward", tanh_backward, _tanh_backward_bound, ("dy", "y"), _LECUN, 3)
+elementwise("tanh_backward", tanh_backward, _tanh_backward_bound, ("dy", "y"), _LECUN, 3)

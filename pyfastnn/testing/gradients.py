@@ -13,18 +13,38 @@ from pyfastnn.reference import HYPER_FIELDS, Sample, interpret, specs
 from pyfastnn.testing.calls import op_table, rng_of
 from pyfastnn.testing.compare import Array
 
-LOSSES = ("softmax_cross_entropy", "mean_squared_error")
-"""Ops whose gradient is one of their outputs."""
+LOSSES = (
+    "softmax_cross_entropy",
+    "multiclass_hinge",
+    "binary_cross_entropy",
+    "mean_squared_error",
+    "mean_absolute_error",
+    "huber",
+    "poisson",
+    "add_losses",
+)
+"""Ops whose first output is a loss: the gradient that flows into it is a number known beforehand."""
 
-_LEAST = {("batch_norm_forward", "n"): 3, ("layer_norm_forward", "c"): 3, ("group_norm_forward", "k"): 3}
-"""Sizes of what is normalized: statistics of one or two numbers have no derivative to speak of."""
+_LEAST = {
+    ("batch_norm_forward", "n"): 3,
+    ("layer_norm_forward", "c"): 3,
+    ("group_norm_forward", "k"): 3,
+    ("prelu_forward", "n"): 3,
+    ("prelu_forward", "c"): 3,
+    ("gelu_forward", "size"): 3,
+    ("gelu_tanh_forward", "size"): 3,
+    ("softmax_forward", "c"): 2,
+    ("log_softmax_forward", "c"): 2,
+}
+"""Least sizes: statistics of one or two numbers have no derivative to speak of, nor has the tail of gelu or the softmax of one
+number, and PReLU wants inputs of both signs."""
 
-_KINKED = ("relu_forward", "leaky_relu_forward", "elu_forward")
+_KINKED = ("relu_forward", "leaky_relu_forward", "elu_forward", "selu_forward", "prelu_forward")
 _STEP = 1e-5
 
 
 def _random_sizes(op: str, rng: np.random.Generator) -> dict[str, int]:
-    """Return small sizes; normalizations have numbers enough for statistics that are no accident."""
+    """Return small sizes; enough for a derivative to speak of."""
     sizes = {}
     for name in specs()[op].shapes[0]:
         sizes[name] = int(rng.integers(_LEAST.get((op, name), 1), 7))
@@ -44,6 +64,17 @@ def random_case(op: str, trial: int) -> Sample:
         x = sample.inputs["x"]
         assert x is not None
         sample = replace(sample, inputs={**sample.inputs, "x": rng.permutation(x.size).reshape(x.shape) / 8})
+    if op == "mean_absolute_error":
+        y_pred, y_true = sample.inputs["y_pred"], sample.inputs["y_true"]
+        assert y_pred is not None and y_true is not None
+        away = y_pred + np.where(y_pred > y_true, 0.1, -0.1)
+        sample = replace(sample, inputs={**sample.inputs, "y_pred": away})
+    if op == "multiclass_hinge":  # margins are whole quarters and a tenth
+        scores, labels = sample.inputs["scores"], sample.inputs["labels"]
+        assert scores is not None and labels is not None
+        away = np.round(scores * 4) / 4
+        away[np.arange(len(labels)), labels] += 0.1
+        sample = replace(sample, inputs={**sample.inputs, "scores": away})
     return sample
 
 
@@ -69,7 +100,7 @@ class _Emitter:
 
 
 def differentiate(op: str, sample: Sample, upstream: Array | None) -> dict[str, Array]:
-    """Return the gradients of ``sum(upstream * first output)`` by the op's gradient rule."""
+    """Return the gradients of ``sum(upstream * first output)`` by the op's gradient rule; for a loss ``upstream`` is one number."""
     schema = op_table()[op]
     graph = Graph()
     names = [a["name"] if sample.inputs[a["name"]] is not None else None for a in schema["inputs"]]
@@ -83,8 +114,10 @@ def differentiate(op: str, sample: Sample, upstream: Array | None) -> dict[str, 
     attrs = {**schema["attrs"], **sample.attrs}
     node = Node(op, tuple(names), tuple(outputs), attrs)
     graph.nodes.append(node)
-    dy: dict[str, str | None] = {outputs[0]: None}
-    if upstream is not None:
+    dy: dict[str, str | float] = {outputs[0]: 1.0}
+    if upstream is not None and op in LOSSES:
+        dy = {outputs[0]: float(upstream.item())}
+    elif upstream is not None:
         values["upstream"] = upstream
         dy = {outputs[0]: "upstream"}
 
@@ -93,7 +126,10 @@ def differentiate(op: str, sample: Sample, upstream: Array | None) -> dict[str, 
     assert set(gradients) == wanted
     hyper = np.array([[sample.hyper.get(field, 0.0) for field in HYPER_FIELDS]])
     computed = interpret(graph, values, hyper)
-    return {name: computed[gradient] for name, gradient in gradients.items()}
+    return {
+        name: computed[gradient] if isinstance(gradient, str) else np.full(values[name].shape, gradient)
+        for name, gradient in gradients.items()
+    }
 
 
 def central_difference(f: Callable[[Array], float], x: Array) -> Array:

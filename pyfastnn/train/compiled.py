@@ -79,6 +79,11 @@ def training_graph(
     sparse_pools : bool, default True
         Whether gradients behind max pools stay pooled (`pyfastnn.graph.rewrites.sparse_pool_gradients`), and ReLUs before them come behind
         (`pool_before_relu`).
+
+    Raises
+    ------
+    ValueError
+        If the model ends in a softmax and the loss has one in it.
     """
     builder, value = loss_graph(model, loss, training=True, weighted=weighted)
     gradients = backward(builder, value, list(model.trained()))
@@ -102,6 +107,7 @@ def loss_graph(
     found = []
     for head in heads:
         scores = outputs[head.output]
+        _refuse_probabilities(builder.graph, scores, head.loss)
         targets = _targets(builder, builder.graph.values[scores].shape[1:], head, index)
         found.append(head.loss.forward(builder, scores, targets, weights, f"loss{head.suffix}"))
     total, factor = found[0], heads[0].weight
@@ -121,6 +127,17 @@ def _targets(builder: Builder, shape: tuple[Dim, ...], head: Head, index: str) -
     y = builder.value(f"y{head.suffix}", ("m", math.prod(d for d in shape if isinstance(d, int))), "any")
     rows = builder.emit("gather_rows", (y, index, None, None), name=name)[0]
     return builder.view(rows, (BATCH, *shape))
+
+
+def _refuse_probabilities(graph: Graph, scores: str, loss: Loss) -> None:
+    """Raise where a softmax would be taken of a softmax: such a network trains, badly, and nothing tells why."""
+    root = graph.values[scores].view_of or scores
+    made_by = next((node for node in graph.nodes if root in node.outputs), None)
+    if loss.kind == "softmax_cross_entropy" and made_by and made_by.op in ("softmax_forward", "log_softmax_forward"):
+        raise ValueError(
+            f"the model ends in {made_by.name!r}, and the loss {loss!r} takes the softmax itself: leave that layer out; "
+            "model.predict_proba gives probabilities"
+        )
 
 
 def evaluation_graph(model: Model, loss: Loss | Sequence[Head]) -> Graph:

@@ -57,7 +57,8 @@ class Manual:
         parameters = list(model.trained())
         found = backward(builder, seeds, [*parameters, *self.gathered])
         self.gradients = {name: found[name] for name in parameters if name in found}
-        self.input_gradients = {x: found[x] for x in self.gathered if x in found}
+        # The gradient of images is a view of the one of their flat rows, or the other way round.
+        self.input_gradients = {x: values[found[x]].view_of or found[x] for x in self.gathered if x in found}
         backwards = builder.graph.nodes[len(forward) :]
         kept = _read_again(builder.graph, forward, backwards)
         kept |= {*self.scores, *self.gradients.values(), *self.input_gradients.values()}
@@ -118,7 +119,7 @@ class Manual:
             name = self.input_gradients.get(x)
             if name is None:
                 raise ValueError("backward: no gradient flows into the inputs")
-            gradient = self.arrays[name][: self.rows].copy()
+            gradient = self.arrays[name][: self.rows].reshape(self.rows, -1).copy()
             found.append(gradient if scale is None else gradient * folded[scale])
         shapes = [s for k, s in trainer.model.input_shapes.items() if trainer.model.network.inputs[k].dtype == "float"]
         names = [k for k in trainer.model.input_shapes if trainer.model.network.inputs[k].dtype == "float"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ class Data:
     Attributes
     ----------
     arrays : dict of str to ndarray
-        Inputs (``X``, or ``X.name`` for several), targets (``y`` or ``y.name``) and, if rows have some, ``weights``.
+        Inputs (``X``, or ``X.name`` for several), targets (``y`` or ``y.name``), what the losses read (``class_weights``) and, if rows
+        have some, ``weights``.
     count : int
         Rows to go through.
     chosen : ndarray of int64 or None
@@ -76,11 +78,40 @@ def training_data(trainer: Trainer, X: Any, y: Any, numbers: Any = None, weights
     if count == 0:
         raise ValueError("'X' has no rows")
     chosen = None if numbers is None else as_row_numbers(numbers, "rows", count)
+    with _fitted_for_shapes(model, inputs, chosen):
+        return _checked(trainer, inputs, count, chosen, y, weights)
+
+
+@contextmanager
+def _fitted_for_shapes(model: Model, inputs: Mapping[str, Array], chosen: NDArray[np.int64] | None) -> Iterator[None]:
+    """Fit what must see the data before shapes are known; forget it again if an error is raised within."""
+    early = [(name, p) for name, p in model.preprocessors.items() if p.needs_fit_for_shape]
+    try:
+        for name, preprocess in early:
+            preprocess.fit(inputs[name] if chosen is None else inputs[name][chosen])
+            model.refresh()
+        yield
+    except BaseException:
+        for _, preprocess in early:
+            preprocess.forget()
+        raise
+
+
+def _checked(
+    trainer: Trainer,
+    inputs: Mapping[str, Array],
+    count: int,
+    chosen: NDArray[np.int64] | None,
+    y: Any,
+    weights: Any,
+) -> Data:
+    model = trainer.model
     shapes = model.input_shapes or {name: rows.shape[1:] for name, rows in inputs.items()}
     outputs = model.output_shapes(shapes)
     given = _by_output(y, "y", model)
     classes = dict(model.classes)
     targets: dict[str, Array] = {}
+    constants: dict[str, Array] = {}
     for head in trainer.heads:
         shown = _shown("y", head)
         wanted = _given(given, head, shown, "X")
@@ -95,13 +126,14 @@ def training_data(trainer: Trainer, X: Any, y: Any, numbers: Any = None, weights
             classes[head.output] = find_classes(wanted, _width(outputs[head.output], model))
         encoded = _encoded(wanted, shown, head, outputs[head.output], classes, model)
         _check_rows(encoded, shown, rows)
+        constants.update(_loss_arrays(trainer, head, classes, encoded))
         if chosen is not None:
             everywhere = np.zeros((count, *encoded.shape[1:]), encoded.dtype)
             everywhere[chosen] = encoded
             encoded = everywhere
         targets[f"y{head.suffix}"] = encoded
     arrays = {f"X{model.suffix(k, 'inputs')}": rows for k, rows in inputs.items()}
-    arrays.update(targets)
+    arrays.update({**targets, **constants})
     if weights is not None:
         arrays["weights"] = as_weights(weights, "sample_weight", count, "X").astype(model.dtype)[:, None]
     complete(trainer, inputs, chosen)
@@ -136,7 +168,18 @@ def evaluation_data(trainer: Trainer, X: Any, y: Any, x_name: str, y_name: str) 
         encoded = _encoded(wanted, shown, head, outputs[head.output], model.classes, model)
         _check_rows(encoded, shown, count, x_name)
         arrays[f"y{head.suffix}"] = encoded
+        arrays.update(_loss_arrays(trainer, head, model.classes, None))
     return Data(arrays, count)
+
+
+def _loss_arrays(trainer: Trainer, head: Head, classes: Mapping[str, Array], y: Array | None) -> dict[str, Array]:
+    """Return the arrays that the loss of an output reads: made with the first targets, like the classes, and again for other settings."""
+    settings = (head.loss.kind, head.loss.config())
+    made = trainer.loss_arrays.get(head.output)
+    if made is None or made[0] != settings:
+        arrays = head.loss.arrays(classes.get(head.output), y, trainer.model.dtype, f"loss{head.suffix}")
+        made = trainer.loss_arrays[head.output] = (settings, arrays)
+    return made[1]
 
 
 def _shown(name: str, head: Head) -> str:

@@ -119,6 +119,7 @@ class Trainer:
         self.precision = precision
         self.loss = checked_loss(loss, model)
         self.loss_weights = checked_loss_weights(loss_weights, model)
+        self.loss_arrays: dict[str, tuple[Any, dict[str, Any]]] = {}
         self.optimizer = get_optimizer(optimizer)
         self.seed = int(seed)
         self.guard = guard
