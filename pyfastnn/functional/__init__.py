@@ -32,6 +32,7 @@ from pyfastnn.functional.activation_smooth import (
 from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rmsprop_step
 from pyfastnn.functional.augment import augment, augment_backward
 from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
+from pyfastnn.functional.conv_dw import conv2d_dw, conv2d_dw_pooled
 from pyfastnn.functional.dropout import (
     dropout,
     dropout_backward,
@@ -63,6 +64,14 @@ from pyfastnn.functional.optimizer import (
     nesterov_step,
     sgd_step,
 )
+from pyfastnn.functional.pool import (
+    avg_pool,
+    avg_pool_backward,
+    global_avg_pool,
+    global_avg_pool_backward,
+    max_pool,
+    max_pool_backward,
+)
 from pyfastnn.functional.prelu import prelu, prelu_backward
 from pyfastnn.functional.sample_norm import (
     group_norm,
@@ -81,6 +90,8 @@ __all__ = [
     "add_losses",
     "augment",
     "augment_backward",
+    "avg_pool",
+    "avg_pool_backward",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_predict",
@@ -88,6 +99,8 @@ __all__ = [
     "clip_by_norm",
     "clip_by_value",
     "concat",
+    "conv2d_dw",
+    "conv2d_dw_pooled",
     "dropout",
     "dropout_backward",
     "dropout_channels",
@@ -106,6 +119,8 @@ __all__ = [
     "gelu_backward",
     "gelu_tanh",
     "gelu_tanh_backward",
+    "global_avg_pool",
+    "global_avg_pool_backward",
     "group_norm",
     "group_norm_backward",
     "huber",
@@ -127,6 +142,8 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "max_norm",
+    "max_pool",
+    "max_pool_backward",
     "maxout",
     "maxout_backward",
     "mean_absolute_error",

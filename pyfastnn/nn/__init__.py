@@ -36,6 +36,7 @@ from pyfastnn.nn.maxout import Maxout
 from pyfastnn.nn.merge import Add, Concat
 from pyfastnn.nn.model import Model
 from pyfastnn.nn.norm import BatchNorm, GroupNorm, LayerNorm
+from pyfastnn.nn.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from pyfastnn.nn.sequential import Sequential
 from pyfastnn.nn.symbolic import Input, Symbol
 
@@ -44,6 +45,7 @@ __all__ = [
     "GELU",
     "SELU",
     "Add",
+    "AvgPool2d",
     "BatchNorm",
     "BinaryCrossEntropy",
     "Concat",
@@ -54,6 +56,7 @@ __all__ = [
     "Embedding",
     "Exp",
     "Flatten",
+    "GlobalAvgPool2d",
     "GroupNorm",
     "Huber",
     "Input",
@@ -64,6 +67,7 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "Loss",
+    "MaxPool2d",
     "Maxout",
     "MeanAbsoluteError",
     "MeanSquaredError",
