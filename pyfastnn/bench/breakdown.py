@@ -128,6 +128,8 @@ def cost_of(
         pixels = outputs[0] if op == "conv2d_forward" else shapes[1] if "_dw" in op else shapes[0]
         assert weights is not None and pixels is not None
         return Cost(2.0 * math.prod(pixels) * math.prod(weights[:3]), byte)
+    if any(any(arg.rules) for arg in (*schema(op).inputs, *schema(op).outputs)):
+        return Cost(0.0, byte)  # its sizes follow from attributes too
     sizes: dict[str, int] = {}
     for arg, shape in zip(schema(op).inputs, shapes, strict=True):
         if shape is None:
@@ -145,9 +147,6 @@ def cost_of(
     cost = specs()[op].cost
     # A size that no input has (the width of x in a bias gradient) is one the cost does not depend on.
     wanted = [k for k, p in list(inspect.signature(cost).parameters.items())[1:] if p.default is p.empty]
-    known = {*sizes, *(d for arg in schema(op).outputs for d in arg.dims if d.isidentifier())}
-    if not known.issuperset(wanted):
-        return Cost(0.0, byte)
     return cost(itemsize, **{k: sizes.get(k, 0) for k in wanted})
 
 

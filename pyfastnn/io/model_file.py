@@ -32,6 +32,7 @@ LAYERS: dict[str, type[Layer]] = {
         nn.AvgPool2d,
         nn.BatchNorm,
         nn.Concat,
+        nn.Conv2d,
         nn.Cutout,
         nn.Dropout,
         nn.Dropout2d,
