@@ -39,6 +39,9 @@ _RULES: dict[str, Callable[..., optim.Optimizer]] = {
     "adagrad": optim.AdaGrad,
 }
 _WITHOUT_MOMENTUM = ("adam", "adamw", "adagrad")
+ARCHITECTURES = ("mlp", "cnn-small")
+"""``cnn-small``: two blocks of 3x3 convolutions with 32 and 64 filters and a pool each, then the hidden layers."""
+
 PREPROCESS = ("standardize", "center", "rescale", "none")
 
 _FIRST_WEIGHTS = {"sigmoid": "xavier_normal", "tanh": "xavier_normal", "selu": "lecun_normal"}
@@ -78,7 +81,17 @@ def make_trainer(options: argparse.Namespace, dataset: Dataset) -> Trainer:
         raise CommandError(f"'{options.data}': all labels are {dataset.classes}, expected two classes or more")
     activation = options.activation or "relu"
     init = _FIRST_WEIGHTS.get(activation, "he_normal")
-    layers: list[Layer] = [nn.Flatten()] if len(dataset.feature_shape) > 1 else []
+    shape = tuple(dataset.feature_shape)
+    layers: list[Layer] = []
+    if options.arch == "cnn-small":
+        if len(shape) not in (2, 3):
+            raise CommandError(f"--arch cnn-small is for images, '{options.data}' has rows of shape {shape}")
+        shape = (*shape, 1) if len(shape) == 2 else shape
+        for filters in (32, 64):
+            layers += [nn.Conv2d(filters, 3, padding="same", bias=False), nn.BatchNorm(), ACTIVATIONS[activation]()]
+            layers += [nn.MaxPool2d(2)]
+    if len(shape) > 1:
+        layers.append(nn.Flatten())
     for width in options.hidden if options.hidden is not None else (128,):
         layers.append(nn.Linear(width, init=init))
         if options.batch_norm:
@@ -94,7 +107,7 @@ def make_trainer(options: argparse.Namespace, dataset: Dataset) -> Trainer:
     seed = options.seed if options.seed is not None else 0
     precision = options.precision or "float32"
     trainer = Trainer(model, loss, make_optimizer(options), seed=seed, precision=precision, threads=options.threads)
-    model.build(dataset.feature_shape, seed=seed)
+    model.build(shape, seed=seed)
     return trainer
 
 
@@ -128,7 +141,7 @@ def describe(trainer: Trainer, batch: int) -> str:
     """Return network and training settings in one line."""
     words = []
     for layer in trainer.model.layers.values():
-        shown = {"linear": "out_features", "dropout": "p"}.get(layer.kind)
+        shown = {"linear": "out_features", "conv2d": "out_channels", "dropout": "p"}.get(layer.kind)
         words.append(type(layer).__name__ + (f"({layer.config()[shown]})" if shown else ""))
     optimizer = trainer.optimizer
     rate = optimizer.learning_rate

@@ -34,6 +34,7 @@ LAST_RATE = 0.05
 CHECKPOINT_SECONDS = 30.0
 
 FIXED_BY_CHECKPOINT = (
+    "arch",
     "hidden",
     "batch_norm",
     "dropout",
@@ -55,6 +56,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("data", metavar="DATA", help="what to train on")
     group = parser.add_argument_group("network")
     add = group.add_argument
+    add(
+        "--arch",
+        type=choice("architecture", network.ARCHITECTURES),
+        metavar="NAME",
+        help=", ".join(network.ARCHITECTURES) + " (default mlp; cnn-small: two convolutions before the hidden layers, for images)",
+    )
     add("--hidden", type=sizes, metavar="N,N", help="widths of the hidden layers (default 128; 0: none)")
     add(
         "--activation",
