@@ -167,11 +167,33 @@ def _gather(s: Names) -> Any:
     return (s.out.sub_(s.shift).mul_(s.scale),)
 
 
+def _conv_settings(s: Names) -> tuple[list[int], list[int], list[int], int]:
+    if (s.top, s.left) != (s.bottom, s.right):
+        raise NotImplementedError("padding that differs from side to side")
+    pairs = (s.stride_h, s.stride_w), (s.top, s.left), (s.dilation_h, s.dilation_w)
+    stride, padding, dilation = ([int(v) for v in pair] for pair in pairs)
+    return stride, padding, dilation, int(s.groups)
+
+
+def _conv_forward(s: Names) -> Any:
+    return (torch.conv2d(s.x.permute(0, 3, 1, 2), s.filters, s.b, *_conv_settings(s)).permute(0, 2, 3, 1),)
+
+
+def _conv_dx(s: Names) -> Any:
+    stride, padding, dilation, groups = _conv_settings(s)
+    x = s.one.expand(len(s.dy), s.w.shape[2] * groups, int(s.height), int(s.width))
+    dy, flags = s.dy.permute(0, 3, 1, 2), [True, False, False]
+    dx = aten.convolution_backward(dy, x, s.filters, None, stride, padding, dilation, False, [0, 0], groups, flags)[0]
+    return (dx.permute(0, 2, 3, 1),)
+
+
 LIBRARY = {
     "linear_forward": lambda s: (torch.addmm(s.b, s.x, s.w, out=s.out),),
     "linear_dx": lambda s: (torch.mm(s.dy, s.w.t(), out=s.out),),
     "linear_dw": lambda s: (torch.mm(s.x.t(), s.dy, out=s.out),),
     "linear_db": lambda s: (torch.sum(s.dy, 0, out=s.out),),
+    "conv2d_forward": _conv_forward,
+    "conv2d_dx": _conv_dx,
     "add": lambda s: (torch.add(s.a, s.b, out=s.out),),
     "relu_forward": lambda s: (torch.clamp_min(s.x, 0, out=s.out),),
     "relu_backward": lambda s: (aten.threshold_backward.grad_input(s.dy, s.y, 0, grad_input=s.out),),
@@ -290,6 +312,8 @@ class Op(PeerOp):
         dtype = getattr(torch, self.case["dtype"])
         self.names.out = torch.full(want.shape, torch.nan, dtype=dtype)
         self.names.one = torch.ones((), dtype=dtype)
+        if self.case["op"].startswith("conv2d_") and hasattr(self.names, "w"):
+            self.names.filters = self.names.w.permute(3, 2, 0, 1).contiguous(memory_format=torch.channels_last)
         if hasattr(self.names, "mask"):
             self.names.kept = self.names.mask.bool()
         if "correction1" in self.sample.hyper:

@@ -40,7 +40,7 @@ def test_examples_print_what_they_show(module):
 # Functions of one output: the op's inputs, then `out`.
 ONE_OUTPUT = [
     "linear_forward", "linear_dx", "linear_dw", "linear_db", "linear_forward_bf16",
-    "linear_dx_bf16", "linear_dw_bf16", "add", "relu_forward", "relu_backward",
+    "linear_dx_bf16", "linear_dw_bf16", "conv2d_forward", "conv2d_dx", "add", "relu_forward", "relu_backward",
     "leaky_relu_forward", "leaky_relu_backward", "elu_forward", "elu_backward", "sigmoid_forward",
     "sigmoid_backward", "tanh_forward", "tanh_backward",
     "exp_forward", "exp_backward", "batch_norm_predict", "dropout_backward",

@@ -20,7 +20,15 @@ THREADS = (2, 7)
 # Below this estimate, in nanoseconds, a phase stays on one thread; csrc/core/run.cpp has the same.
 # Shapes of several pieces, beside which the samples of the specs mostly have one.
 REGRESSION = [{"size": 300007}, {"n": 100003, "outputs": 1}, {"n": 5003, "outputs": 33}]
+IMAGES = {"n": 19, "h": 13, "w": 14, "kh": 3, "kw": 3, "top": 1, "left": 1}
+CONVOLUTIONS = [
+    {**IMAGES, "g": 5, "o": 50}, {**IMAGES, "g": 3, "o": 6}, {**IMAGES, "g": 5, "o": 3}, {**IMAGES, "g": 9, "o": 17, "groups": 3},
+    {**IMAGES, "g": 20, "o": 30, "stride_h": 2, "stride_w": 2}, {**IMAGES, "n": 1, "h": 90, "w": 70, "g": 17, "o": 40},
+    {**IMAGES, "n": 1, "h": 80, "w": 90, "g": 4, "o": 4}, {**IMAGES, "kh": 1, "kw": 1, "top": 0, "left": 0, "g": 40, "o": 30},
+]  # fmt: skip
 EXTRA = {
+    "conv2d_forward": CONVOLUTIONS,
+    "conv2d_dx": CONVOLUTIONS,
     "linear_forward": [{"n": 517, "i": 300, "o": 130}, {"n": 70, "i": 1500, "o": 700}],
     "linear_dx": [{"n": 517, "i": 300, "o": 130}, {"n": 70, "i": 700, "o": 1500}],
     "linear_dw": [{"n": 517, "i": 300, "o": 130}, {"n": 1500, "i": 200, "o": 70}],

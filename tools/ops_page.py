@@ -44,7 +44,7 @@ def sections(doc: str) -> tuple[str, dict[str, str]]:
 
 
 def functions_of_ops() -> dict[str, list[str]]:
-    """Return the public functions of `pyfastnn.functional` that call each op, found in their text."""
+    """Return the public functions of `pyfastnn.functional` that call each op, found in their text; the op's own comes first."""
     known = schemas()
     found: dict[str, list[str]] = {}
     for name in functional.__all__:
@@ -53,6 +53,8 @@ def functions_of_ops() -> dict[str, list[str]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in known:
                 found.setdefault(node.value, []).append(name)
+    for op, names in found.items():
+        names.sort(key=lambda name: name != op.removesuffix("_forward"))
     return found
 
 

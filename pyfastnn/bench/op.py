@@ -147,7 +147,7 @@ def report(results: Sequence[Result], peaks: Peaks | None = None) -> str:
             continue
         ours = result.times["ours"].median
         cost = specs()[result.case["op"]].cost(np.dtype(result.case["dtype"]).itemsize, **result.case["sizes"])
-        products = result.case["op"] in ("linear_forward", "linear_dx", "linear_dw")
+        products = result.case["op"].startswith(("linear_forward", "linear_dx", "linear_dw", "conv2d"))
         rate = f"{cost.flop / ours * 1e-9:.1f} GF/s" if products else f"{cost.byte / ours * 1e-9:.1f} GB/s"
         row = [result.name, time_text(ours), rate]
         for label in labels:

@@ -32,6 +32,7 @@ from pyfastnn.functional.activation_smooth import (
 from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rmsprop_step
 from pyfastnn.functional.augment import augment, augment_backward
 from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
+from pyfastnn.functional.conv import conv2d, conv2d_backward, conv2d_dx
 from pyfastnn.functional.dropout import (
     dropout,
     dropout_backward,
@@ -88,6 +89,9 @@ __all__ = [
     "clip_by_norm",
     "clip_by_value",
     "concat",
+    "conv2d",
+    "conv2d_backward",
+    "conv2d_dx",
     "dropout",
     "dropout_backward",
     "dropout_channels",

@@ -82,6 +82,28 @@ def _linear(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str
     return _collect(emit, pairs)
 
 
+def _conv2d(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
+    x, w, b = node.inputs
+    assert x is not None and w is not None
+    upstream = _of_output(node, dy)
+    pairs = []
+    # dx comes first, as for linear.
+    if needs(x):
+        size = dict(zip(("height", "width"), _sizes(emit, x)[1:3], strict=True))
+        pairs.append((x, emit("conv2d_dx", (upstream, w), {**node.attrs, **size})[0]))
+    if needs(w):
+        size = dict(zip(("kernel_h", "kernel_w"), _sizes(emit, w)[:2], strict=True))
+        pairs.append((w, emit("conv2d_dw", (x, upstream), {**node.attrs, **size})[0]))
+    if b is not None and needs(b):
+        pairs.append((b, emit("linear_db", (upstream,))[0]))
+    return _collect(emit, pairs)
+
+
+def _sizes(emit: Emit, value: str) -> list[int]:
+    """Return the shape of a value, 0 where it is not known before there are data."""
+    return [size if isinstance(size, int) else 0 for size in emit.shape(value)]
+
+
 def _add(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     upstream = _of_output(node, dy)
     return _collect(emit, [(value, upstream) for value in node.inputs if value is not None and needs(value)])
@@ -232,6 +254,7 @@ def _loss(gradient_output: int) -> Rule:
 
 RULES: dict[str, Rule] = {
     "linear_forward": _linear,
+    "conv2d_forward": _conv2d,
     "add": _add,
     "relu_forward": _elementwise("relu_backward", "y"),
     "leaky_relu_forward": _elementwise("leaky_relu_backward", "x"),

@@ -31,6 +31,7 @@ LAYERS: dict[str, type[Layer]] = {
         nn.Add,
         nn.BatchNorm,
         nn.Concat,
+        nn.Conv2d,
         nn.Cutout,
         nn.Dropout,
         nn.Dropout2d,

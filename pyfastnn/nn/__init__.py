@@ -17,6 +17,7 @@ from pyfastnn.nn.activation import (
     Tanh,
 )
 from pyfastnn.nn.augmentation import Cutout, RandomCrop, RandomFlip
+from pyfastnn.nn.conv import Conv2d
 from pyfastnn.nn.custom import CustomLoss, Lambda
 from pyfastnn.nn.dropout import Dropout, Dropout2d
 from pyfastnn.nn.embedding import Embedding
@@ -47,6 +48,7 @@ __all__ = [
     "BatchNorm",
     "BinaryCrossEntropy",
     "Concat",
+    "Conv2d",
     "CustomLoss",
     "Cutout",
     "Dropout",
