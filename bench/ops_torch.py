@@ -185,6 +185,38 @@ def _conv_dx(s: Names) -> Any:
     dy, flags = s.dy.permute(0, 3, 1, 2), [True, False, False]
     dx = aten.convolution_backward(dy, x, s.filters, None, stride, padding, dilation, False, [0, 0], groups, flags)[0]
     return (dx.permute(0, 2, 3, 1),)
+def _images(tensor: Any) -> Any:
+    """Return NHWC memory as the channels_last tensor it is."""
+    return tensor.permute(0, 3, 1, 2)
+
+
+def _conv_dw(s: Names) -> Any:
+    dy, x = _images(s.dy), _images(s.x)
+    w = s.one.expand(dy.shape[1], x.shape[1] // int(s.groups), int(s.kernel_h), int(s.kernel_w))
+    w = w.contiguous(memory_format=torch.channels_last)
+    stride, dilation = [int(s.stride_h), int(s.stride_w)], [int(s.dilation_h), int(s.dilation_w)]
+    if (s.top, s.left) != (s.bottom, s.right):
+        raise NotImplementedError("padding that differs from side to side")
+    pads = [int(s.top), int(s.left)]
+    wanted = [False, True, False]
+    dw = aten.convolution_backward(dy, x, w, None, stride, pads, dilation, False, [0, 0], int(s.groups), wanted)[1]
+    return (dw.permute(2, 3, 1, 0),)
+
+
+def _pool_settings(s: Names) -> tuple[list[int], list[int], list[int]]:
+    if (s.top, s.left) != (s.bottom, s.right):
+        raise NotImplementedError("padding that differs from side to side")
+    return [int(s.kernel_h), int(s.kernel_w)], [int(s.stride_h), int(s.stride_w)], [int(s.top), int(s.left)]
+
+
+def _max_pool(s: Names) -> Any:
+    y, _ = torch.ops.aten.max_pool2d_with_indices(_images(s.x), *_pool_settings(s))
+    return (y.permute(0, 2, 3, 1),)
+
+
+def _avg_pool(s: Names) -> Any:
+    y = F.avg_pool2d(_images(s.x), *_pool_settings(s), count_include_pad=bool(s.count_include_pad))
+    return (y.permute(0, 2, 3, 1),)
 
 
 LIBRARY = {
@@ -288,6 +320,10 @@ LIBRARY = {
     "l1_gradient": lambda s: (torch.add(s.dp, torch.sign(s.p), alpha=s.l1, out=s.out),),
     "max_norm": _max_norm,
     "ema_step": lambda s: (s.ema.lerp_(s.p, 1 - s.ema_decay),),
+    "conv2d_dw": _conv_dw,
+    "max_pool_forward": _max_pool,
+    "avg_pool_forward": _avg_pool,
+    "global_avg_pool_forward": lambda s: (torch.mean(s.x, (1, 2), out=s.out),),
     "gather_rows": _gather,
     "gather_labels": lambda s: (torch.index_select(s.data, 0, s.index),),
 }

@@ -19,6 +19,9 @@ THREADS = (2, 7)
 
 # Below this estimate, in nanoseconds, a phase stays on one thread; csrc/core/run.cpp has the same.
 # Shapes of several pieces, beside which the samples of the specs mostly have one.
+CONV = {"n": 23, "h": 13, "w": 11, "kh": 3, "kw": 3, "sh": 1, "sw": 1, "p": 1, "d": 1, "g": 1}
+POOL = {"n": 9, "h": 23, "w": 26, "c": 37, "kh": 2, "kw": 2, "sh": 2, "sw": 2, "p": 0}
+POOLS = [POOL, {**POOL, "kh": 3, "kw": 3, "p": 1}]
 REGRESSION = [{"size": 300007}, {"n": 100003, "outputs": 1}, {"n": 5003, "outputs": 33}]
 IMAGES = {"n": 19, "h": 13, "w": 14, "kh": 3, "kw": 3, "top": 1, "left": 1}
 CONVOLUTIONS = [
@@ -35,7 +38,7 @@ EXTRA = {
     "linear_forward_bf16": [{"n": 517, "i": 301, "o": 130}, {"n": 70, "i": 2500, "o": 700}],
     "linear_dx_bf16": [{"n": 517, "i": 300, "o": 131}, {"n": 70, "i": 700, "o": 2500}],
     "linear_dw_bf16": [{"n": 517, "i": 300, "o": 130}, {"n": 2501, "i": 200, "o": 70}],
-    "linear_db": [{"n": 3000, "i": 1, "o": 517}],
+    "linear_db": [{"n": 3000, "i": 1, "o": 517}, {"n": 9001, "i": 1, "o": 6}, {"n": 5003, "i": 1, "o": 40}],
     "max_norm": [{"rows": 5003, "o": 33}, {"rows": 700, "o": 257}],
     "maxout_forward": [{"n": 517, "m": 33, "k": 2}, {"n": 301, "m": 17, "k": 5}],
     "maxout_backward": [{"n": 517, "m": 33, "k": 2}, {"n": 301, "m": 17, "k": 5}],
@@ -58,11 +61,25 @@ EXTRA = {
     "concat": [{"n": 1003, "p": 30, "q": 77}],
     "slice": [{"n": 1003, "start": 30, "kept": 77, "end": 5}],
     "slice_backward": [{"n": 1003, "start": 30, "kept": 77, "end": 5}],
+    "conv2d_dw": [
+        {**CONV, "c": 3, "o": 6, "kh": 5, "kw": 5, "p": 2},
+        {**CONV, "c": 1, "o": 16},
+        {**CONV, "c": 5, "o": 50},
+        {**CONV, "c": 12, "o": 12, "g": 12},
+        {**CONV, "n": 1, "h": 90, "w": 80, "c": 9, "o": 20},
+    ],
+    "conv2d_dw_pooled": [
+        {"n": 23, "h": 14, "w": 12, "c": 3, "o": 6, "kh": 5, "kw": 5, "p": 2},
+        {"n": 1, "h": 90, "w": 80, "c": 9, "o": 20, "kh": 3, "kw": 3, "p": 1},
+    ],
+    "global_avg_pool_forward": [{"n": 37, "h": 20, "w": 21, "c": 33}],
+    "global_avg_pool_backward": [{"n": 37, "h": 20, "w": 21, "c": 33}],
     "gather_csr": [{"m": 300, "n": 517, "f": 1031}],
     "augment": [{"n": 67, "h": 19, "w": 17, "c": 3}, {"n": 130, "h": 8, "w": 9, "c": 1}],
     "augment_backward": [{"n": 67, "h": 19, "w": 17, "c": 3}, {"n": 130, "h": 8, "w": 9, "c": 1}],
 }
 ELEMENTWISE = [{"size": 300007}]
+EXTRA |= {f"{kind}_pool_{way}": POOLS for kind in ("max", "avg") for way in ("forward", "backward")}
 NORM = [{"n": 1031, "c": 130}, {"n": 5003, "c": 33}]
 
 

@@ -3,10 +3,11 @@
 //   linear_forward   y[n,o]  = x[n,i] @ w[i,o] + b[o]     b may be left out
 //   linear_dx        dx[n,i] = dy[n,o] @ w[i,o].T
 //   linear_dw        dw[i,o] = x[n,i].T @ dy[n,o]         last phase: rows of dw
-//   linear_db        db[o]   = sum over n of dy[n,o]
+//   linear_db        db[o]   = sum over n of dy[n,o]      all dimensions of dy but the last count as rows
 //
 // The products are those of gemm.hpp: order of sums, error bound, NaN and threads stand there.
 #include "kernels/gemm.hpp"
+#include "kernels/transpose.hpp"
 
 namespace pfn::PFN_ISA {
 
@@ -53,16 +54,25 @@ static void linear_dw_run(const OpCall& call, int phase, std::int64_t begin, std
 PFN_KERNEL(linear_dw, linear_dw_prepare, linear_dw_run);
 
 // Order of a column sum: in blocks of kSumRows rows, each ((r0 + r1) + (r2 + r3)) of four rows at a time in T, then the
-// blocks in double. So an error is at most about 18 u sum |dy| however long the column, and no cut of the columns
-// changes a bit.
+// blocks in double; columns of kTallRows rows or more (the pixels of images) in chunks of rows, which are added in
+// double in order. Where a row is shorter than a vector, a tall column is summed over the flat array: so many vectors
+// as a row has columns hold whole rows, and each of their lanes is a chain of kSumRows rows. So an error is at most
+// about (kSumRows + 2) u sum |dy| however long the column, and no cut changes a bit.
 constexpr std::int64_t kSumRows = 64;
 constexpr std::int64_t kSumColumns = 1024;  // columns whose sums stay in the first-level cache
 constexpr std::int64_t kFewVectors = 4;     // up to so many vectors, sums stay in registers instead
+constexpr std::int64_t kTallRows = 4096;
+constexpr std::int64_t kTallChunks = 16;
 
 template <class T>
 static void linear_db_prepare(OpCall& call) {
-  const double ns_column = 0.05 * static_cast<double>(call.in[0].rows()) * static_cast<double>(sizeof(T)) / 4;
-  one_phase(call, call.in[0].cols(), ns_column, kFewVectors * kLanes<T>);
+  const std::int64_t rows = call.in[0].rows(), columns = call.in[0].cols();
+  const double ns_column = 0.05 * static_cast<double>(rows) * static_cast<double>(sizeof(T)) / 4;
+  if (rows < kTallRows || columns == 0) return one_phase(call, columns, ns_column, kFewVectors * kLanes<T>);
+  call.phases = 2;
+  call.phase[0] = Phase{kTallChunks, 1, ns_column * static_cast<double>(columns)};
+  call.phase[1] = Phase{columns, 64, 10.0 * static_cast<double>(columns)};
+  call.scratch_bytes = kTallChunks * columns * static_cast<std::int64_t>(sizeof(double));
 }
 
 // Rows 0 .. 3 of one vector of columns; `rows` of them exist.
@@ -78,13 +88,13 @@ static PFN_ALWAYS_INLINE Vec<T> add_rows(const T* p, std::int64_t ld, std::int64
   return (r0 + r1) + (r2 + r3);
 }
 
+// At most kSumColumns columns.
 template <class T>
-static void sum_columns(const T* dy, std::int64_t rows, std::int64_t ld, std::int64_t columns, T* db) {
+static void sum_columns(const T* dy, std::int64_t rows, std::int64_t ld, std::int64_t columns, double* total) {
   constexpr std::int64_t lanes = kLanes<T>;
   const std::int64_t padded = (columns + lanes - 1) / lanes * lanes;
-  double total[kSumColumns];
   alignas(64) T block[kSumColumns];
-  for (std::int64_t j = 0; j < padded; ++j) total[j] = 0;
+  for (std::int64_t j = 0; j < columns; ++j) total[j] = 0;
   for (std::int64_t r0 = 0; r0 < rows; r0 += kSumRows) {
     const std::int64_t height = rows - r0 < kSumRows ? rows - r0 : kSumRows;
     const T* const top = dy + r0 * ld;
@@ -104,17 +114,75 @@ static void sum_columns(const T* dy, std::int64_t rows, std::int64_t ld, std::in
         }
       }
     }
-    for (std::int64_t j = 0; j < padded; ++j) total[j] += static_cast<double>(block[j]);
+    for (std::int64_t j = 0; j < columns; ++j) total[j] += static_cast<double>(block[j]);
   }
-  for (std::int64_t j = 0; j < columns; ++j) db[j] = static_cast<T>(total[j]);
+}
+
+// Fewer columns than lanes: `columns` vectors are `lanes` rows.
+template <class T, int columns>
+static void sum_flat(const T* dy, std::int64_t rows, double* total) {
+  constexpr std::int64_t lanes = kLanes<T>;
+  for (int j = 0; j < columns; ++j) total[j] = 0;
+  std::int64_t r = 0;
+  while (rows - r >= lanes) {
+    Vec<T> sum[columns];
+#pragma GCC unroll 16
+    for (int v = 0; v < columns; ++v) sum[v] = splat(T(0));
+    const std::int64_t end = r + (rows - r < kSumRows * lanes ? (rows - r) / lanes * lanes : kSumRows * lanes);
+    for (; r < end; r += lanes) {
+#pragma GCC unroll 16
+      for (int v = 0; v < columns; ++v) sum[v] += load<T>(dy + r * columns + v * lanes);
+    }
+    T flat[columns * lanes];
+#pragma GCC unroll 16
+    for (int v = 0; v < columns; ++v) store<T>(flat + v * lanes, sum[v]);
+    for (std::int64_t i = 0; i < lanes; ++i)
+      for (int j = 0; j < columns; ++j) total[j] += static_cast<double>(flat[i * columns + j]);
+  }
+  for (; r < rows; ++r)
+    for (int j = 0; j < columns; ++j) total[j] += static_cast<double>(dy[r * columns + j]);
+}
+
+template <class T, int... K>
+static void sum_flat(const T* dy, std::int64_t rows, std::int64_t columns, double* total, LaneList<K...>) {
+  static constexpr void (*fn[])(const T*, std::int64_t, double*) = {sum_flat<T, K + 1>...};
+  fn[columns - 1](dy, rows, total);
 }
 
 template <class T>
-static void linear_db_run(const OpCall& call, int, std::int64_t begin, std::int64_t end, void*) {
+static void linear_db_run(const OpCall& call, int phase, std::int64_t begin, std::int64_t end, void*) {
   const View& dy = call.in[0];
-  for (std::int64_t j = begin; j < end; j += kSumColumns)
-    sum_columns(dy.as<const T>() + j, dy.rows(), dy.cols(), end - j < kSumColumns ? end - j : kSumColumns,
-                call.out[0].as<T>() + j);
+  const std::int64_t columns = dy.cols(), rows = dy.rows();
+  T* const db = call.out[0].as<T>();
+  double* const sums = static_cast<double*>(call.scratch);
+  if (phase == 1) {
+    for (std::int64_t j = begin; j < end; ++j) {
+      double total = 0;
+      for (std::int64_t chunk = 0; chunk < kTallChunks; ++chunk) total += sums[chunk * columns + j];
+      db[j] = static_cast<T>(total);
+    }
+    return;
+  }
+  if (call.phases == 2) {
+    for (std::int64_t chunk = begin; chunk < end; ++chunk) {
+      const std::int64_t first = chunk * rows / kTallChunks, height = (chunk + 1) * rows / kTallChunks - first;
+      const T* const p = dy.as<const T>() + first * columns;
+      double* const total = sums + chunk * columns;
+      if (columns < kLanes<T>) {
+        sum_flat(p, height, columns, total, typename LanesUpTo<static_cast<int>(kLanes<T>) - 1>::type{});
+        continue;
+      }
+      for (std::int64_t j = 0; j < columns; j += kSumColumns)
+        sum_columns(p + j, height, columns, columns - j < kSumColumns ? columns - j : kSumColumns, total + j);
+    }
+    return;
+  }
+  for (std::int64_t j = begin; j < end; j += kSumColumns) {
+    double total[kSumColumns];
+    const std::int64_t count = end - j < kSumColumns ? end - j : kSumColumns;
+    sum_columns(dy.as<const T>() + j, rows, columns, count, total);
+    for (std::int64_t k = 0; k < count; ++k) db[j + k] = static_cast<T>(total[k]);
+  }
 }
 PFN_KERNEL(linear_db, linear_db_prepare, linear_db_run);
 

@@ -33,6 +33,7 @@ from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rm
 from pyfastnn.functional.augment import augment, augment_backward
 from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
 from pyfastnn.functional.conv import conv2d, conv2d_backward, conv2d_dx
+from pyfastnn.functional.conv_dw import conv2d_dw, conv2d_dw_pooled
 from pyfastnn.functional.dropout import (
     dropout,
     dropout_backward,
@@ -64,6 +65,14 @@ from pyfastnn.functional.optimizer import (
     nesterov_step,
     sgd_step,
 )
+from pyfastnn.functional.pool import (
+    avg_pool,
+    avg_pool_backward,
+    global_avg_pool,
+    global_avg_pool_backward,
+    max_pool,
+    max_pool_backward,
+)
 from pyfastnn.functional.prelu import prelu, prelu_backward
 from pyfastnn.functional.sample_norm import (
     group_norm,
@@ -82,6 +91,8 @@ __all__ = [
     "add_losses",
     "augment",
     "augment_backward",
+    "avg_pool",
+    "avg_pool_backward",
     "batch_norm",
     "batch_norm_backward",
     "batch_norm_predict",
@@ -91,6 +102,8 @@ __all__ = [
     "concat",
     "conv2d",
     "conv2d_backward",
+    "conv2d_dw",
+    "conv2d_dw_pooled",
     "conv2d_dx",
     "dropout",
     "dropout_backward",
@@ -110,6 +123,8 @@ __all__ = [
     "gelu_backward",
     "gelu_tanh",
     "gelu_tanh_backward",
+    "global_avg_pool",
+    "global_avg_pool_backward",
     "group_norm",
     "group_norm_backward",
     "huber",
@@ -131,6 +146,8 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "max_norm",
+    "max_pool",
+    "max_pool_backward",
     "maxout",
     "maxout_backward",
     "mean_absolute_error",

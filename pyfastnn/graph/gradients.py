@@ -17,7 +17,7 @@ ordinary ops of the table: nothing here computes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from pyfastnn.graph.graph import Node
 from pyfastnn.graph.schema import Dim
@@ -201,6 +201,21 @@ def _dropout(op: str) -> Rule:
     return rule
 
 
+def _pool(op: str, *kept: int) -> Rule:
+    """Return the rule of a pool: its backward reads outputs ``kept`` of the forward node, and wants the size of the images."""
+
+    def rule(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
+        (x,) = node.inputs
+        assert x is not None
+        if not needs(x):
+            return {}
+        _, height, width, _ = emit.shape(x)
+        attrs = {**node.attrs, "height": cast("float", height), "width": cast("float", width)}
+        return {x: emit(op, (_of_output(node, dy), *(node.outputs[k] for k in kept)), attrs)[0]}
+
+    return rule
+
+
 def _augment(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
     (x,) = node.inputs
     assert x is not None
@@ -280,6 +295,9 @@ RULES: dict[str, Rule] = {
     "concat": _concat,
     "slice": _slice,
     "embedding_forward": _embedding,
+    "max_pool_forward": _pool("max_pool_backward", 1),
+    "avg_pool_forward": _pool("avg_pool_backward"),
+    "global_avg_pool_forward": _pool("global_avg_pool_backward"),
     "augment": _augment,
     "scale": _scale,
     "add_losses": _add_losses,

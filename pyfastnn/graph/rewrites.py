@@ -1,4 +1,8 @@
-"""Graph to Graph. Each rewrite has a switch and a test; all but `to_bf16`, which rounds, keep every bit."""
+"""Graph to Graph. Each rewrite has a switch and a test.
+
+All keep every bit but three: `to_bf16`, which rounds, `sparse_pool_gradients`, which adds in another order, and `pool_before_relu`, which
+may change the sign of a zero.
+"""
 
 from __future__ import annotations
 
@@ -92,3 +96,107 @@ def to_bf16(graph: Graph) -> Graph:
                 node = replace(node, op=f"{node.op}_bf16")
         nodes.append(node)
     return Graph(dict(graph.values), nodes)
+
+
+_SHORT_RUN = 12
+"""Where fewer values of x lie side by side under a window, the dense sums are as fast."""
+
+_TOUCHING = {"kernel_h": 2, "kernel_w": 2, "stride_h": 2, "stride_w": 2, "top": 0, "bottom": 0, "left": 0, "right": 0}
+_PLAIN = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1, "groups": 1}
+
+
+def sparse_pool_gradients(graph: Graph) -> Graph:
+    """Use that behind a max pool of touching 2 x 2 windows three quarters of a gradient are zero.
+
+    A ``relu_backward`` behind the pool's gradient moves before it, onto the pooled array: the same bits, since the output of the pool
+    is the output of the ReLU at the maximum. Then ``conv2d_dw`` and ``linear_db`` of the spread gradient become ``conv2d_dw_pooled`` and
+    ``linear_db`` of the pooled one, which add the same terms in another order (and leave out products of 0 with what is not finite).
+    The spread gradient is no longer made if nothing else reads it.
+
+    Parameters
+    ----------
+    graph : Graph
+        Forward and backward nodes. Not changed.
+
+    Returns
+    -------
+    Graph
+        The same values but for rounding.
+    """
+    values, nodes = dict(graph.values), list(graph.nodes)
+    pools = {n.outputs[1]: n for n in nodes if n.op == "max_pool_forward"}
+    viewed = graph.views()
+    for pool in [n for n in nodes if n.op == "max_pool_backward"]:
+        pooled, index = pool.inputs
+        (spread,) = pool.outputs
+        assert pooled is not None and index is not None
+        if any(pool.attrs[k] != v for k, v in _TOUCHING.items()) or spread in viewed:
+            continue
+        readers = [n for n in nodes if spread in n.inputs]
+        if len(readers) == 1 and readers[0].op == "relu_backward" and index in pools:
+            relu, forward = readers[0], pools[index]
+            if relu.inputs == (spread, forward.inputs[0]) and relu.outputs[0] not in viewed:
+                masked = f"pooled({relu.outputs[0]})"
+                values[masked] = replace(values[forward.outputs[0]], name=masked)
+                first = replace(relu, inputs=(pooled, forward.outputs[0]), outputs=(masked,))
+                second = replace(pool, inputs=(masked, index), outputs=relu.outputs)
+                nodes[nodes.index(pool) : nodes.index(pool) + 1] = [first, second]
+                nodes.remove(relu)
+                del values[spread]
+                pool, pooled, spread = second, masked, relu.outputs[0]
+        for at, node in enumerate(nodes):
+            if node.op == "linear_db" and node.inputs == (spread,):
+                nodes[at] = replace(node, inputs=(pooled,))
+            elif node.op == "conv2d_dw" and node.inputs[1] == spread and _is_sparse(graph, node):
+                attrs = {k: v for k, v in node.attrs.items() if k not in _PLAIN}
+                nodes[at] = replace(node, op="conv2d_dw_pooled", inputs=(node.inputs[0], pooled, index), attrs=attrs)
+        if not any(spread in n.inputs for n in nodes):
+            nodes.remove(pool)
+            del values[spread]
+    return Graph(values, nodes)
+
+
+def pool_before_relu(graph: Graph) -> Graph:
+    """Let a max pool that alone reads the output of a ReLU come first: the ReLU then has a quarter of the work, or less.
+
+    The largest value is found among the same cells, so all values stay, but for the sign of a zero. Where a whole window is dead the index
+    may name another cell, to which the gradient 0 goes. Behind `sparse_pool_gradients` the backward pass no longer reads the output of the
+    ReLU.
+
+    Parameters
+    ----------
+    graph : Graph
+        Forward nodes, perhaps with backward nodes. Not changed.
+
+    Returns
+    -------
+    Graph
+        The same values.
+    """
+    values, nodes = dict(graph.values), list(graph.nodes)
+    viewed = graph.views()
+    for relu in [n for n in nodes if n.op == "relu_forward"]:
+        (whole,) = relu.outputs
+        readers = [n for n in nodes if whole in n.inputs]
+        if len(readers) != 1 or readers[0].op != "max_pool_forward" or whole in viewed:
+            continue
+        pool = readers[0]
+        a = pool.attrs
+        if max(a["top"], a["bottom"]) >= a["kernel_h"] or max(a["left"], a["right"]) >= a["kernel_w"]:
+            continue  # a window without a cell of the image gives -inf, which a ReLU would change
+        small, index = pool.outputs
+        largest = f"max({small})"
+        values[largest] = replace(values[small], name=largest)
+        nodes.remove(relu)
+        first = replace(pool, inputs=relu.inputs, outputs=(largest, index))
+        second = replace(relu, inputs=(largest,), outputs=(small,))
+        at = nodes.index(pool)
+        nodes[at : at + 1] = [first, second]
+        del values[whole]
+    return Graph(values, nodes)
+
+
+def _is_sparse(graph: Graph, node: Node) -> bool:
+    """Return whether ``conv2d_dw_pooled`` can do this node, and pays."""
+    run = node.attrs["kernel_w"] * int(graph.values[node.outputs[0]].shape[2])
+    return all(node.attrs[k] == v for k, v in _PLAIN.items()) and run >= _SHORT_RUN

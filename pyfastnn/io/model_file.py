@@ -29,6 +29,7 @@ LAYERS: dict[str, type[Layer]] = {
     c.kind: c
     for c in (
         nn.Add,
+        nn.AvgPool2d,
         nn.BatchNorm,
         nn.Concat,
         nn.Conv2d,
@@ -39,11 +40,13 @@ LAYERS: dict[str, type[Layer]] = {
         nn.Embedding,
         nn.Exp,
         nn.Flatten,
+        nn.GlobalAvgPool2d,
         nn.GELU,
         nn.GroupNorm,
         nn.LayerNorm,
         nn.LeakyReLU,
         nn.Linear,
+        nn.MaxPool2d,
         nn.LogSoftmax,
         nn.Maxout,
         nn.PReLU,

@@ -37,6 +37,7 @@ from pyfastnn.nn.maxout import Maxout
 from pyfastnn.nn.merge import Add, Concat
 from pyfastnn.nn.model import Model
 from pyfastnn.nn.norm import BatchNorm, GroupNorm, LayerNorm
+from pyfastnn.nn.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from pyfastnn.nn.sequential import Sequential
 from pyfastnn.nn.symbolic import Input, Symbol
 
@@ -45,6 +46,7 @@ __all__ = [
     "GELU",
     "SELU",
     "Add",
+    "AvgPool2d",
     "BatchNorm",
     "BinaryCrossEntropy",
     "Concat",
@@ -56,6 +58,7 @@ __all__ = [
     "Embedding",
     "Exp",
     "Flatten",
+    "GlobalAvgPool2d",
     "GroupNorm",
     "Huber",
     "Input",
@@ -66,6 +69,7 @@ __all__ = [
     "Linear",
     "LogSoftmax",
     "Loss",
+    "MaxPool2d",
     "Maxout",
     "MeanAbsoluteError",
     "MeanSquaredError",

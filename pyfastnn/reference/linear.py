@@ -52,8 +52,9 @@ def linear_dw(x: Array, dy: Array) -> tuple[Array]:
 
 
 def linear_db(dy: Array) -> tuple[Array]:
-    """Return the gradient of the bias: column sums of ``dy``."""
-    return (np.ones(len(dy), dtype=dy.dtype) @ dy,)
+    """Return the gradient of the bias: column sums of ``dy``; all dimensions but the last are rows."""
+    rows = int(np.prod(dy.shape[:-1], dtype=np.int64))
+    return (np.ones(rows, dtype=dy.dtype) @ dy.reshape(rows, dy.shape[-1]),)
 
 
 def _dot_bound(r: Rounding, length: int, gauge: Array) -> Array:
@@ -79,7 +80,8 @@ def dw_bound(r: Rounding, x: Array, dy: Array) -> tuple[Array]:
 
 
 def _db_bound(r: Rounding, dy: Array) -> tuple[Array]:
-    return (_dot_bound(r, len(dy), np.abs(dy).sum(axis=0)),)
+    rows = int(np.prod(dy.shape[:-1], dtype=np.int64))
+    return (_dot_bound(r, rows, np.abs(dy).sum(axis=tuple(range(dy.ndim - 1)))),)
 
 
 def case(op: str, rng: Rng, dtype: DTypeLike, n: int, i: int, o: int) -> Sample:
@@ -120,6 +122,9 @@ def special(op: str, rng: Rng, dtype: DTypeLike) -> list[Sample]:
         for n, i, o in ((1, 5, 3), (13, 31, 33), (3, 0, 4)):
             inputs = {**case(op, rng, dtype, n=n, i=i, o=o).inputs, "b": None}
             samples.append(Sample("nobias_" + label_of(n=n, i=i, o=o), inputs))
+    if op == "linear_db":  # the pixels of images; columns tall enough to be cut, of few and of many filters
+        for shape in ((2, 3, 5, 7), (11,), (3, 40, 40, 3), (2, 50, 50, 17)):
+            samples.append(Sample("images" + "x".join(map(str, shape)), {"dy": normal(rng, dtype, *shape)}))
     return samples
 
 
@@ -128,7 +133,8 @@ def errors(op: str, rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
     good = case(op, rng, dtype, n=2, i=5, o=4).inputs
     last = [name for name in good if name != "b"][-1]
     cases = [ErrorCase(Sample("dtype", different_dtype(good, last)), TypeError, f"{op}: '{last}'.*int32")]
-    cases.append(ErrorCase(Sample("rank", {**good, last: normal(rng, dtype, 5)}), ValueError, f"{op}: '{last}'"))
+    rank = () if op == "linear_db" else (5,)
+    cases.append(ErrorCase(Sample("rank", {**good, last: np.ones(rank, dtype)}), ValueError, f"{op}: '{last}'"))
     wrong = {
         "linear_forward": (
             "w",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.graph import BATCH, Builder, Graph
 from pyfastnn.graph.autodiff import backward
-from pyfastnn.graph.rewrites import hoist_updates, to_bf16
+from pyfastnn.graph.rewrites import hoist_updates, pool_before_relu, sparse_pool_gradients, to_bf16
 from pyfastnn.graph.schema import Dim
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
@@ -58,6 +58,7 @@ def training_graph(
     hoist: bool = True,
     bf16: bool = False,
     weighted: bool = False,
+    sparse_pools: bool = True,
 ) -> Graph:
     """Return gather, forward, loss, backward and updates as one graph.
 
@@ -75,6 +76,9 @@ def training_graph(
         Whether large products round their factors to bfloat16 (`pyfastnn.graph.rewrites.to_bf16`).
     weighted : bool, default False
         Whether rows have weights, the input ``weights``.
+    sparse_pools : bool, default True
+        Whether gradients behind max pools stay pooled (`pyfastnn.graph.rewrites.sparse_pool_gradients`), and ReLUs before them come behind
+        (`pool_before_relu`).
 
     Raises
     ------
@@ -84,7 +88,8 @@ def training_graph(
     builder, value = loss_graph(model, loss, training=True, weighted=weighted)
     gradients = backward(builder, value, list(model.trained()))
     emit_updates(builder, model, optimizer, gradients)
-    graph = to_bf16(builder.graph) if bf16 else builder.graph
+    graph = pool_before_relu(sparse_pool_gradients(builder.graph)) if sparse_pools else builder.graph
+    graph = to_bf16(graph) if bf16 else graph
     return hoist_updates(graph) if hoist else graph
 
 
