@@ -143,7 +143,8 @@ def cost_of(
                 sizes[dim] = shape[at]
             at += rest if dim == "*" else 1
     if "*" in sizes:
-        sizes["n" if len(sizes) > 1 else "size"] = sizes.pop("*")
+        leading = sizes.pop("*")
+        sizes["n" if sizes else "size"] = leading
     cost = specs()[op].cost
     # A size that no input has (the width of x in a bias gradient) is one the cost does not depend on.
     wanted = [k for k, p in list(inspect.signature(cost).parameters.items())[1:] if p.default is p.empty]
