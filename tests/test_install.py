@@ -134,12 +134,45 @@ def test_readme_commands_are_understood() -> None:
         assert parser.read(arguments) is not None
 
 
-def test_readme_program_runs(tmp_path: Path) -> None:
-    (program,) = blocks("python")
-    out = python(program, tmp_path)
-    assert out.count("epoch ") == 20
+FILES = """
+import numpy
+numpy.save("rows.npy", Xt)
+labels = yt
+"""
+"""What the block on streams finds."""
+
+
+def test_readme_programs_run(tmp_path: Path) -> None:
+    first, second, gates, streams = blocks("python")  # as one program: they use the names of those before
+    out = python("\n".join([first, second, gates, FILES, streams, "print(trainer.epoch)"]), tmp_path)
+    assert out.count("val_accuracy") == 20
     assert float(re.findall(r"val_accuracy (\S+)", out)[-1]) > 0.95
     assert (tmp_path / "digits.safetensors").exists()
+    assert "\npassed: " in out  # the gradients
+    assert re.search(r"^x -+\+", out, re.MULTILINE)  # the drawing
+    assert out.endswith("\n23\n")  # the digits fit into one block
+
+
+def test_readme_names_exist() -> None:
+    section = README.partition("## What is in it")[2].partition("\n## ")[0]
+    lists = [line for line in section.splitlines() if line.startswith(("* ", "  "))]
+    names = [name for line in lists for name in re.findall(r"`([A-Za-z_.0-9]+)`", line)]
+    assert len(names) > 60
+    known = {name for module in (fnn, fnn.nn, fnn.optim, fnn.data, fnn.diagnose) for name in module.__all__}
+    known |= {"replace_head"} | {f"Trainer.{name}" for name in vars(fnn.Trainer)}
+    assert [name for name in names if name not in known] == []
+
+
+SHOWN = {"fine_tuning": (0, -1), "residual": (-2, -1)}
+"""For each example the places of two of its percentages: what it is about makes the second one larger."""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_examples_run_and_show_what_they_say(path: Path, tmp_path: Path) -> None:
+    out = python(path.read_text(encoding="utf-8"), tmp_path)
+    numbers = [float(number) for number in re.findall(r"(\S+)%", out)]
+    without, given = (numbers[place] for place in SHOWN[path.stem])
+    assert given > max(without, 85.0)
 
 
 def test_readme_links_exist() -> None:
