@@ -50,35 +50,36 @@ inline void philox_blocks(std::uint64_t seed, std::uint32_t first, std::uint32_t
   }
 }
 #else
+inline void philox_blocks(std::uint64_t seed, std::uint32_t first, std::uint32_t c2, std::uint32_t c3,
                           std::uint32_t word[4 * kPhiloxBlocks]) {
-                            std::uint32_t x0[kPhiloxBlocks], x1[kPhiloxBlocks], x2[kPhiloxBlocks], x3[kPhiloxBlocks];
-                            for (int k = 0; k < kPhiloxBlocks; ++k) {
-                              x0[k] = first + static_cast<std::uint32_t>(k);
-                              x1[k] = 0;
-                              x2[k] = c2;
-                              x3[k] = c3;
-                            }
-                            std::uint32_t k0 = static_cast<std::uint32_t>(seed);
-                            std::uint32_t k1 = static_cast<std::uint32_t>(seed >> 32);
-                            for (int round = 0; round < 10; ++round) {
-                              for (int k = 0; k < kPhiloxBlocks; ++k) {
-                                const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * x0[k];
-                                const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * x2[k];
-                                x0[k] = static_cast<std::uint32_t>(p1 >> 32) ^ x1[k] ^ k0;
-                                x2[k] = static_cast<std::uint32_t>(p0 >> 32) ^ x3[k] ^ k1;
-                                x1[k] = static_cast<std::uint32_t>(p1);
-                                x3[k] = static_cast<std::uint32_t>(p0);
-                              }
-                              k0 += 0x9E3779B9u;
-                              k1 += 0xBB67AE85u;
-                            }
-                            for (int k = 0; k < kPhiloxBlocks; ++k) {
-                              word[4 * k] = x0[k];
-                              word[4 * k + 1] = x1[k];
-                              word[4 * k + 2] = x2[k];
-                              word[4 * k + 3] = x3[k];
-                            }
-                          }
+  std::uint32_t x0[kPhiloxBlocks], x1[kPhiloxBlocks], x2[kPhiloxBlocks], x3[kPhiloxBlocks];
+  for (int k = 0; k < kPhiloxBlocks; ++k) {
+    x0[k] = first + static_cast<std::uint32_t>(k);
+    x1[k] = 0;
+    x2[k] = c2;
+    x3[k] = c3;
+  }
+  std::uint32_t k0 = static_cast<std::uint32_t>(seed);
+  std::uint32_t k1 = static_cast<std::uint32_t>(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    for (int k = 0; k < kPhiloxBlocks; ++k) {
+      const std::uint64_t p0 = std::uint64_t{0xD2511F53u} * x0[k];
+      const std::uint64_t p1 = std::uint64_t{0xCD9E8D57u} * x2[k];
+      x0[k] = static_cast<std::uint32_t>(p1 >> 32) ^ x1[k] ^ k0;
+      x2[k] = static_cast<std::uint32_t>(p0 >> 32) ^ x3[k] ^ k1;
+      x1[k] = static_cast<std::uint32_t>(p1);
+      x3[k] = static_cast<std::uint32_t>(p0);
+    }
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  for (int k = 0; k < kPhiloxBlocks; ++k) {
+    word[4 * k] = x0[k];
+    word[4 * k + 1] = x1[k];
+    word[4 * k + 2] = x2[k];
+    word[4 * k + 3] = x3[k];
+  }
+}
 #endif
 
 // The third counter word of the shuffle; ops use their node number there, which is never this large.
