@@ -12,6 +12,35 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+ELSEWHERE: dict[str, tuple[str, ...]] = {
+    "adagrad": ("AdaGrad",),
+    "batchnorm1d": ("BatchNorm",),
+    "batchnorm2d": ("BatchNorm",),
+    "batchnormalization": ("BatchNorm",),
+    "bce": ("binary_cross_entropy",),
+    "bceloss": ("BinaryCrossEntropy",),
+    "bcewithlogitsloss": ("BinaryCrossEntropy",),
+    "betas": ("beta1",),
+    "concatenate": ("Concat",),
+    "cross_entropy": ("softmax_cross_entropy",),
+    "crossentropyloss": ("SoftmaxCrossEntropy",),
+    "dense": ("Linear",),
+    "l1": ("mean_absolute_error",),
+    "l1loss": ("MeanAbsoluteError",),
+    "l2": ("weight_decay",),
+    "lr": ("learning_rate",),
+    "mae": ("mean_absolute_error",),
+    "mse": ("mean_squared_error",),
+    "mseloss": ("MeanSquaredError",),
+    "padding_mode": ("padding",),
+    "rate": ("p", "learning_rate"),
+    "sparse_categorical_crossentropy": ("softmax_cross_entropy",),
+    "units": ("out_features",),
+    "validation_data": ("X_val",),
+}
+"""What other libraries call things, in lower case, and the names they have here, each in one place or another."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name most like ``name``.
 
@@ -25,13 +54,16 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     Returns
     -------
     str or None
-        The best match in its own spelling; None when nothing is similar (ratio under 0.6).
+        What other libraries call so, or the best match in its own spelling; None when nothing is similar (ratio under 0.6).
     """
     import difflib
 
     spelled: dict[str, str] = {}
     for k in known:
         spelled.setdefault(k.lower(), k)
+    meant = [k for k in ELSEWHERE.get(name.lower(), ()) if k in spelled.values()]
+    if meant and name.lower() not in spelled:
+        return meant[0]
     found = difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=0.6)
     return spelled[found[0]] if found else None
 

@@ -6,6 +6,7 @@ import pytest
 import pyfastnn as fnn
 from pyfastnn import nn, optim
 from pyfastnn._names import helpful_keywords, nearest, unknown
+from pyfastnn.nn import losses
 
 CALLS = {
     "layer": (lambda: nn.Linear(3, out_feature=2), r"Linear: unknown keyword 'out_feature', did you mean"),
@@ -50,3 +51,22 @@ def test_nearest_ignores_case_and_answers_nothing_for_nothing_similar():
     assert nearest("ADM", ["sgd", "Adam"]) == "Adam"
     assert nearest("qqq", ["sgd", "adam"]) is None
     assert unknown("optimizer", "qqq", ["sgd"]) == "unknown optimizer 'qqq'; known: sgd"
+
+
+@pytest.mark.parametrize(
+    ("call", "wanted"),
+    [
+        (lambda: nn.Dense, "Linear"),
+        (lambda: nn.CrossEntropyLoss, "SoftmaxCrossEntropy"),
+        (lambda: nn.BatchNorm2d, "BatchNorm"),
+        (lambda: optim.RMSprop, "RMSProp"),
+        (lambda: optim.Adagrad, "AdaGrad"),
+        (lambda: optim.Adam(lr=0.1), "learning_rate"),
+        (lambda: nn.Dropout(rate=0.1), "p"),
+        (lambda: losses.get("mse"), "mean_squared_error"),
+        (lambda: losses.get("cross_entropy"), "softmax_cross_entropy"),
+    ],
+)
+def test_names_of_other_libraries_lead_to_ours(call, wanted):
+    with pytest.raises((AttributeError, TypeError, ValueError), match=f"did you mean '{wanted}'"):
+        call()

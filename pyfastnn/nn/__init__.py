@@ -1,5 +1,7 @@
 """Layers, losses, initializers and models: what a user writes a network with."""
 
+from typing import Any
+
 from pyfastnn.nn import initializers
 from pyfastnn.nn.activation import (
     ELU,
@@ -90,3 +92,10 @@ __all__ = [
     "Tanh",
     "initializers",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Answer a name that does not exist with the nearest that does."""
+    from pyfastnn._names import unknown
+
+    raise AttributeError(unknown("layer, loss or model", name, __all__))

@@ -1,5 +1,7 @@
 """Update rules: how a gradient changes a parameter. And schedules: how the learning rate goes."""
 
+from typing import Any
+
 from pyfastnn.optim.optimizer import Optimizer
 from pyfastnn.optim.plateau import ReduceOnPlateau
 from pyfastnn.optim.rules import SGD, AdaGrad, Adam, AdamW, RMSProp, get
@@ -36,3 +38,10 @@ __all__ = [
     "get",
     "plot_schedule",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Answer a name that does not exist with the nearest that does."""
+    from pyfastnn._names import unknown
+
+    raise AttributeError(unknown("update rule or schedule", name, __all__))
