@@ -226,6 +226,11 @@ def evaluation_data(trainer: Trainer, X: Any, y: Any, x_name: str, y_name: str, 
     return Data(arrays, count, form=Form(weights is not None, sparse))
 
 
+def loss_settings(head: Head, classes: Array | None) -> tuple[Any, ...]:
+    """Return what the arrays of a loss are made for, beside the first targets."""
+    return head.loss.kind, head.loss.config(), None if classes is None else classes.tolist()
+
+
 def _loss_arrays(
     trainer: Trainer,
     head: Head,
@@ -238,7 +243,7 @@ def _loss_arrays(
     They are made with the first targets, like the classes, and again for other settings or classes; ``made`` keeps them.
     """
     of = classes.get(head.output)
-    settings = (head.loss.kind, head.loss.config(), None if of is None else of.tolist())
+    settings = loss_settings(head, of)
     found = made.get(head.output)
     if found is None or found[0] != settings:
         arrays = head.loss.arrays(of, y, trainer.model.dtype, f"loss{head.suffix}")

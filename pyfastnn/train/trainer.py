@@ -545,9 +545,8 @@ class Trainer:
     # Within
 
     def make_slots(self) -> dict[str, Array]:
-        """Allocate the optimizer's arrays unless they exist, and return them."""
-        wanted = slot_shapes(self.model, self.optimizer)
-        if list(self.slots) != list(wanted):
+        """Allocate the optimizer's arrays unless they exist for arrays of these shapes, and return them."""
+        if [(k, v.shape) for k, v in self.slots.items()] != list(slot_shapes(self.model, self.optimizer).items()):
             self.slots = start_slots(self.model, self.optimizer)
             self._compiled = None
         return self.slots
