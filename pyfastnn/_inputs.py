@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,8 @@ def as_rows(X: Any, name: str, features: int | None, dtype: np.dtype[Any]) -> Ar
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError(f"{name!r} is a masked array, expected a plain one: pass {name}.filled(value)")
     rows = np.asarray(X)
+    if rows.dtype == object and rows.ndim == 0:
+        raise TypeError(f"{name!r} is {type(X).__name__}, expected an array of numbers")
     if rows.dtype not in _READ_AS_THEY_ARE:
         if rows.dtype.kind not in "biuf":
             raise TypeError(f"{name!r} has dtype {rows.dtype}, expected numbers")
@@ -68,13 +71,89 @@ def as_numbers(X: Any, name: str, items: int | None) -> NDArray[np.int64]:
     return np.ascontiguousarray(numbers, dtype=np.int64)
 
 
-def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array], int]:
+@dataclass(frozen=True)
+class Csr:
+    """A sparse matrix in compressed rows (CSR): row i holds ``data[p]`` in column ``columns[p]`` for p from ``starts[i]`` on.
+
+    Attributes
+    ----------
+    data : ndarray, shape (stored,)
+        In the dtype of the model.
+    columns, starts : ndarray of int64, shapes (stored,) and (rows + 1,)
+        Columns, and where each row starts and the last one ends.
+    shape : tuple of int
+        Rows and columns.
+    """
+
+    data: Array
+    columns: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.shape[0]
+
+
+def is_sparse(X: object) -> bool:
+    """Return whether ``X`` is a sparse matrix of SciPy, which need not be installed."""
+    return type(X).__module__.partition(".")[0] == "scipy" and hasattr(X, "tocsr")
+
+
+def as_csr(X: Any, name: str, features: int | None, dtype: np.dtype[Any]) -> Csr:
+    """Return a sparse matrix as compressed rows with the items in ``dtype`` and int64 indices.
+
+    Raises
+    ------
+    TypeError
+        If it does not hold real numbers.
+    ValueError
+        If it has another number of columns, or its indices point outside of it.
+    """
+    if isinstance(X, Csr) and X.data.dtype == dtype:
+        found = X
+    else:
+        if X.dtype.kind not in "biuf":
+            raise TypeError(f"{name!r} is a sparse matrix of {X.dtype}, expected numbers")
+        if X.ndim != 2:
+            raise ValueError(f"{name!r} has shape {X.shape}, expected (n, features)")
+        rows = X.tocsr()
+        columns, starts = (np.ascontiguousarray(a, np.int64) for a in (rows.indices, rows.indptr))
+        shape = (int(rows.shape[0]), int(rows.shape[1]))
+        found = Csr(np.ascontiguousarray(rows.data, dtype), columns, starts, shape)
+        stored = len(columns)
+        if len(starts) != found.shape[0] + 1 or starts[0] < 0 or starts[-1] > stored or (np.diff(starts) < 0).any():
+            raise ValueError(f"{name!r} is a damaged sparse matrix: 'indptr' must rise from 0 to at most {stored}")
+        if len(found.data) != stored or (stored and not 0 <= columns.min() <= columns.max() < found.shape[1]):
+            raise ValueError(
+                f"{name!r} is a damaged sparse matrix: 'indices' point outside of its {found.shape[1]} columns"
+            )
+    if features is not None and found.shape[1] != features:
+        raise ValueError(
+            f"{name!r} has shape {found.shape}, which is {found.shape[1]} values a row, expected {features}"
+        )
+    return found
+
+
+def input_arrays(inputs: Mapping[str, Array | Csr], model: Model) -> tuple[dict[str, Array], frozenset[str]]:
+    """Return the rows of each input by the names of the values in a graph, and which inputs are sparse."""
+    arrays: dict[str, Array] = {}
+    for name, rows in inputs.items():
+        suffix = model.suffix(name, "inputs")
+        if isinstance(rows, Csr):
+            arrays.update({f"X{suffix}": rows.data, f"columns{suffix}": rows.columns, f"starts{suffix}": rows.starts})
+        else:
+            arrays[f"X{suffix}"] = rows
+    return arrays, frozenset(name for name, rows in inputs.items() if isinstance(rows, Csr))
+
+
+def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array | Csr], int]:
     """Return the rows of each input of a model, and how many there are.
 
     Raises
     ------
     TypeError
-        If a model with several inputs does not get a dict, or rows hold no numbers.
+        If a model with several inputs does not get a dict, rows hold no numbers, or sparse ones meet a preprocessing.
     ValueError
         If an input is missing or unknown, or shapes or numbers of rows do not fit.
     """
@@ -88,7 +167,7 @@ def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array], int]:
     for key in X:
         if key not in inputs:
             raise ValueError(f"{name!r}: {unknown('input', key, inputs)}")
-    found: dict[str, Array] = {}
+    found: dict[str, Array | Csr] = {}
     for key, symbol in inputs.items():
         if key not in X:
             raise ValueError(f"{name!r} has no rows of input {key!r}")
@@ -97,6 +176,13 @@ def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array], int]:
         items = None if shape is None else math.prod(shape)
         if symbol.dtype == "int64":
             found[key] = as_numbers(X[key], shown, items)
+        elif isinstance(X[key], Csr) or is_sparse(X[key]):
+            if key in model.preprocessors:
+                raise TypeError(
+                    f"{shown!r} is a sparse matrix and the model has the preprocessing {model.preprocessors[key]!r}, which would "
+                    "make numbers of its zeros: leave 'preprocess' out, and scale columns before (X.multiply(1 / largest).tocsr())"
+                )
+            found[key] = as_csr(X[key], shown, items, model.dtype)
         else:
             found[key] = as_rows(X[key], shown, items, model.dtype)
     counts = {key: len(rows) for key, rows in found.items()}
@@ -106,6 +192,25 @@ def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array], int]:
             first = next(iter(counts))
             raise ValueError(f"{name}[{key!r}] has {other} rows, expected {count} as {name}[{first!r}] has")
     return found, count
+
+
+def split_ignored(y: Any, label: int | str, name: str) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the labels without those to ignore, and which rows have such a label.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If these are no labels.
+    """
+    labels = _labels(y, name)
+    if isinstance(label, str) != (labels.dtype.kind == "U"):
+        return labels, np.zeros(len(labels), np.bool_)
+    if labels.dtype.kind in "biu":
+        # Compared as int64: a label such as -100 is out of the range of small and of unsigned dtypes.
+        ignored = labels.astype(np.int64) == label
+    else:
+        ignored = labels == label
+    return labels[~ignored], ignored
 
 
 def as_weights(weights: Any, name: str, count: int, rows_name: str) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ import pytest
 
 import pyfastnn as fnn
 from pyfastnn.cli import COMMANDS, main
-from pyfastnn.cli.network import ACTIVATIONS, decaying
+from pyfastnn.cli.network import ACTIVATIONS, PREPROCESS, SCHEDULES, decaying
 from pyfastnn.report.curves import plot_history
 
 Run = Callable[..., tuple[int, str, str]]
@@ -146,7 +146,7 @@ def test_text_labels_and_regression(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])
-@pytest.mark.parametrize("preprocess", ["standardize", "center", "rescale", "none"])
+@pytest.mark.parametrize("preprocess", PREPROCESS)
 def test_images_with_a_test_part(run: Run, dtype: str, preprocess: str) -> None:
     rng = np.random.default_rng(0)
     y = np.arange(400) % 2
@@ -203,6 +203,59 @@ def test_learning_rate_falls_to_a_twentieth(run: Run, monkeypatch: pytest.Monkey
     monkeypatch.setattr("pyfastnn.cli.network.decaying", lambda factor: factors.append(factor) or decaying(factor))
     assert run("train", "digits", "--epochs", "5", "--verbose", "0")[0] == 0
     assert factors[0] ** 4 == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_last_as_long_as_the_run(run: Run, name: str) -> None:
+    """The rates of the last step of every epoch, from the history in the checkpoint; a resumed run goes on with it."""
+    options = ["--schedule", name, "--learning-rate", "0.01", "--verbose", "0"]
+    assert run("train", "digits", *options, "--epochs", "6", "--checkpoint", "c")[0] == 0
+    trainer = fnn.Trainer.resume("c")
+    rates = np.array(trainer.history["learning_rate"])
+    steps = trainer.step_count / 6
+    ends = np.arange(1, 7) - 1 / steps  # time in epochs of the last step of each
+    want = {
+        "exponential": 0.01 * 0.05 ** (np.arange(6) / 5),
+        "constant": np.full(6, 0.01),
+        "cosine": 0.01 * (1 + np.cos(np.pi * ends / 6)) / 2,
+        "step": 0.01 * 0.1 ** np.floor(ends / 2),
+        "reduce_on_plateau": np.full(6, 0.01),
+    }.get(name)
+    if want is None:
+        assert rates.max() == rates[1:3].max() > 10 * rates[-1]
+    else:
+        np.testing.assert_allclose(rates, want, rtol=1e-9)
+    assert run("train", "digits", "--resume", "c", "--epochs", "1", "--verbose", "0", "--checkpoint", "c")[0] == 0
+    if name != "exponential":
+        assert fnn.Trainer.resume("c").optimizer.learning_rate.kind == name
+        assert "follows a schedule" in refused(run("train", "digits", "--resume", "c", "--learning-rate-decay", "0.9"))
+
+
+def test_smoothing_clipping_and_running_means(run: Run) -> None:
+    """What is saved and evaluated are the running means; the checkpoint has both."""
+    options = ["--label-smoothing", "0.1", "--clip-norm", "0.5", "--ema", "0.9", "--epochs", "3", "--seed", "2"]
+    status, out, err = run("train", "digits", *options, "--save", "m", "--checkpoint", "c")
+    assert (status, err) == (0, "")
+    assert "gradients clipped to norm 0.5, running means of the weights 0.9, label smoothing 0.1" in out
+    trainer, saved = fnn.Trainer.resume("c"), fnn.load("m")
+    assert (trainer.optimizer.clip_norm, trainer.optimizer.ema, trainer.loss.label_smoothing) == (0.5, 0.9, 0.1)
+    means = trainer.ema_model().arrays()
+    assert all(np.array_equal(saved.arrays()[k], means[k]) for k in means)
+    assert not np.array_equal(means["linear_1.w"], trainer.model.arrays()["linear_1.w"])
+    X, y = fnn.data.load_digits()
+    _, Xv, _, yv = fnn.data.split(X, y, validation=0.2, seed=2, stratify=y)
+    shown = float(out.rpartition("validation accuracy ")[2].partition(",")[0])
+    assert float(np.mean(saved.predict(Xv) == yv)) == pytest.approx(shown, abs=5e-5)
+
+
+def test_axes_of_variance_are_kept_with_the_model(run: Run) -> None:
+    options = ["--learning-rate", "0.01", "--epochs", "10", "--verbose", "0"]
+    for name in ("pca", "whiten"):
+        assert run("train", "digits", *options, "--preprocess", name, "--save", name)[0] == 0
+        model = fnn.load(name)
+        assert model.arrays()["linear_1.w"].shape[0] < 64
+        X, y = fnn.data.load_digits()
+        assert (model.predict(X) == y).mean() > 0.9
 
 
 def test_divergence_is_status_1(tmp_path: Path) -> None:
@@ -278,6 +331,10 @@ def test_help_names_every_command_and_option(run: Run) -> None:
         "--resume",
         "--checkpoint",
         "--preprocess",
+        "--schedule",
+        "--label-smoothing",
+        "--clip-norm",
+        "--ema",
         "--threads",
     ):
         assert option in out
@@ -317,6 +374,18 @@ BAD_ARGUMENTS = [
     ("rate nan", ["train", "digits", "--learning-rate", "nan"], "no number"),
     ("rate inf", ["train", "digits", "--learning-rate", "inf"], "finite"),
     ("decay zero", ["train", "digits", "--learning-rate-decay", "0"], "above 0"),
+    ("schedule", ["train", "digits", "--schedule", "cosin"], "did you mean 'cosine'"),
+    (
+        "decay of a schedule",
+        ["train", "digits", "--schedule", "cosine", "--learning-rate-decay", "0.9"],
+        "--schedule cosine",
+    ),
+    ("label smoothing", ["train", "digits", "--label-smoothing", "1"], "below 1"),
+    ("label smoothing of values", ["train", "good.csv", "--target", "a", "--label-smoothing", "0.1"], "classification"),
+    ("clip norm", ["train", "digits", "--clip-norm", "0"], "above 0"),
+    ("ema", ["train", "digits", "--ema", "1"], "below 1"),
+    ("resume with ema", ["train", "digits", "--resume", "model", "--ema", "0.9"], "--ema cannot be changed"),
+    ("pca of images", ["train", "digits", "--preprocess", "pca", "--arch", "cnn-small"], "--arch cnn-small"),
     ("seed", ["train", "digits", "--seed", "-1"], "--seed"),
     ("validation", ["train", "digits", "--validation", "1.5"], "share"),
     ("validation rows", ["train", "digits", "--validation", "1797"], "1797"),

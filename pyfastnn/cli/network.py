@@ -11,7 +11,7 @@ import numpy as np
 
 from pyfastnn import nn, optim
 from pyfastnn.cli.options import CommandError
-from pyfastnn.data import Center, Dataset, Preprocessor, Rescale, Standardize
+from pyfastnn.data import PCA, Center, Compose, Dataset, MinMax, Preprocessor, Rescale, Standardize, Whiten
 from pyfastnn.nn.layer import Layer
 from pyfastnn.train.history import Row
 from pyfastnn.train.trainer import Trainer
@@ -42,7 +42,10 @@ _WITHOUT_MOMENTUM = ("adam", "adamw", "adagrad")
 ARCHITECTURES = ("mlp", "cnn-small")
 """``cnn-small``: two blocks of 3x3 convolutions with 32 and 64 filters and a pool each, then the hidden layers."""
 
-PREPROCESS = ("standardize", "center", "rescale", "none")
+PREPROCESS = ("standardize", "center", "minmax", "rescale", "pca", "whiten", "none")
+SCHEDULES = ("exponential", "constant", "cosine", "one_cycle", "step", "reduce_on_plateau")
+KEPT_VARIANCE = 0.99
+"""Share of the variance that the axes hold which pca and whiten keep."""
 
 _FIRST_WEIGHTS = {"sigmoid": "xavier_normal", "tanh": "xavier_normal", "selu": "lecun_normal"}
 """First weights of the layers before activations for which He's are not made."""
@@ -52,7 +55,7 @@ def preprocessing(name: str, dataset: Dataset) -> Preprocessor | None:
     """Return the preprocessing that a name means for this data.
 
     Tables get one mean and deviation per column. Images get one per colour channel: a pixel that is nearly always 0 would be blown
-    up by its own deviation. Bytes that are no images share one.
+    up by its own deviation. Bytes that are no images share one. Axes of variance (pca, whiten) are those of the standardized rows.
     """
     if name == "none":
         return None
@@ -65,7 +68,35 @@ def preprocessing(name: str, dataset: Dataset) -> Preprocessor | None:
         per = "all"
     else:
         per = "feature"
-    return Standardize(per=per) if name == "standardize" else Center(per=per)
+    first = {"center": Center, "minmax": MinMax}.get(name, Standardize)(per=per)
+    if name == "pca":
+        return Compose([first, PCA(components=KEPT_VARIANCE)])
+    if name == "whiten":
+        return Compose([first, Whiten(method="pca", components=KEPT_VARIANCE)])
+    return first
+
+
+def schedule(name: str, rate: float, epochs: int, validated: bool) -> optim.Schedule:
+    """Return the schedule of a name for a run of some epochs.
+
+    Parameters
+    ----------
+    name : str
+        One of `SCHEDULES` but the first, which is the fall by a factor behind every epoch (`decaying`).
+    rate : float
+        The learning rate that it scales.
+    epochs : int
+        Epochs of the run.
+    validated : bool
+        Whether there are validation rows to watch.
+    """
+    if name == "constant":
+        return optim.Constant(rate)
+    if name == "step":
+        return optim.Step(rate, epochs=max(1, epochs // 3))
+    if name == "reduce_on_plateau":
+        return optim.ReduceOnPlateau(rate, monitor="val_loss" if validated else "loss")
+    return (optim.Cosine if name == "cosine" else optim.OneCycle)(rate, epochs=epochs)
 
 
 def make_trainer(options: argparse.Namespace, dataset: Dataset) -> Trainer:
@@ -86,6 +117,10 @@ def make_trainer(options: argparse.Namespace, dataset: Dataset) -> Trainer:
     if options.arch == "cnn-small":
         if len(shape) not in (2, 3):
             raise CommandError(f"--arch cnn-small is for images, '{options.data}' has rows of shape {shape}")
+        if options.preprocess in ("pca", "whiten"):
+            raise CommandError(
+                f"--preprocess {options.preprocess} makes other values of pixels, --arch cnn-small needs images"
+            )
         shape = (*shape, 1) if len(shape) == 2 else shape
         for filters in (32, 64):
             layers += [nn.Conv2d(filters, 3, padding="same", bias=False), nn.BatchNorm(), ACTIVATIONS[activation]()]
@@ -100,10 +135,17 @@ def make_trainer(options: argparse.Namespace, dataset: Dataset) -> Trainer:
         if options.dropout:
             layers.append(nn.Dropout(options.dropout))
     layers.append(nn.Linear(outputs, init="xavier_normal"))
-    model = nn.Sequential(*layers, preprocess=preprocessing(options.preprocess or "standardize", dataset))
+    preprocess = preprocessing(options.preprocess or "standardize", dataset)
+    if preprocess is not None and preprocess.needs_fit_for_shape:
+        preprocess.fit(dataset.X_train)
+    model = nn.Sequential(*layers, preprocess=preprocess)
     if dataset.classes is not None:
         model.classes_ = np.array(dataset.classes)
-    loss = "softmax_cross_entropy" if dataset.task == "classification" else "mean_squared_error"
+    loss: nn.Loss = nn.MeanSquaredError()
+    if dataset.task == "classification":
+        loss = nn.SoftmaxCrossEntropy(label_smoothing=options.label_smoothing or 0.0)
+    elif options.label_smoothing is not None:
+        raise CommandError("--label-smoothing is for classification, this task is regression")
     seed = options.seed if options.seed is not None else 0
     precision = options.precision or "float32"
     trainer = Trainer(model, loss, make_optimizer(options), seed=seed, precision=precision, threads=options.threads)
@@ -114,7 +156,7 @@ def make_trainer(options: argparse.Namespace, dataset: Dataset) -> Trainer:
 def make_optimizer(options: argparse.Namespace) -> optim.Optimizer:
     """Return the optimizer with the numbers that were given."""
     name = options.optimizer or "adam"
-    numbers = {k: getattr(options, k) for k in ("learning_rate", "weight_decay", "momentum")}
+    numbers = {k: getattr(options, k) for k in ("learning_rate", "weight_decay", "momentum", "clip_norm", "ema")}
     given: dict[str, Any] = {k: v for k, v in numbers.items() if v is not None}
     if name in _WITHOUT_MOMENTUM and "momentum" in given:
         raise CommandError(
@@ -151,6 +193,13 @@ def describe(trainer: Trainer, batch: int) -> str:
         settings.append(f"weight decay {optimizer.weight_decay:g}")
     if isinstance(optimizer, optim.SGD) and optimizer.momentum:
         settings.append(f"{'Nesterov ' if optimizer.nesterov else ''}momentum {optimizer.momentum:g}")
+    if optimizer.clip_norm is not None:
+        settings.append(f"gradients clipped to norm {optimizer.clip_norm:g}")
+    if optimizer.ema is not None:
+        settings.append(f"running means of the weights {optimizer.ema:g}")
+    smoothing = trainer.heads[0].loss.config().get("label_smoothing")
+    if smoothing:
+        settings.append(f"label smoothing {smoothing:g}")
     if trainer.precision != "float32":
         settings.append(f"products in {trainer.precision}")
     return f"{' - '.join(words)}; {', '.join(settings)}; batches of {batch}"

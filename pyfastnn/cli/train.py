@@ -43,6 +43,10 @@ FIXED_BY_CHECKPOINT = (
     "optimizer",
     "momentum",
     "weight_decay",
+    "clip_norm",
+    "ema",
+    "label_smoothing",
+    "schedule",
     "precision",
     "seed",
     "task",
@@ -102,6 +106,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=real(0, 1, open_low=True),
         metavar="F",
         help="multiply the rate by F behind every epoch (default: the last epoch runs at 1/20 of the first)",
+    )
+    add(
+        "--schedule",
+        type=choice("schedule", network.SCHEDULES),
+        metavar="NAME",
+        help="how the learning rate goes: " + ", ".join(network.SCHEDULES) + " (default exponential, as above)",
+    )
+    add(
+        "--label-smoothing",
+        type=real(0, 1, open_high=True),
+        metavar="X",
+        help="share of a label spread over all classes (default 0)",
+    )
+    add("--clip-norm", type=real(0, inf, open_low=True), metavar="X", help="largest norm of a gradient (default: any)")
+    add(
+        "--ema",
+        type=real(0, 1, open_high=True),
+        metavar="X",
+        help="evaluate and save running means of the weights that keep X of themselves at every step, such as 0.999",
     )
     add(
         "--precision",
@@ -166,11 +189,7 @@ def run(options: argparse.Namespace) -> int:
     if options.epochs is None:
         steps = -(-len(dataset.X_train) // batch)
         options.epochs = max(EPOCHS, min(MOST_EPOCHS, -(-TOTAL_STEPS // steps)))
-    decay = options.learning_rate_decay
-    if decay is not None and isinstance(trainer.optimizer.learning_rate, Schedule):
-        raise CommandError("--learning-rate-decay: the learning rate of the checkpoint follows a schedule")
-    if decay is None:
-        decay = 1.0 if resumed or options.epochs == 1 else LAST_RATE ** (1 / (options.epochs - 1))
+    decay = _scheduled(trainer, dataset, options)
     if options.verbose:
         print(dataset)
         print(network.describe(trainer, batch), flush=True)
@@ -188,14 +207,40 @@ def run(options: argparse.Namespace) -> int:
         _write(trainer, options)
     if reason == "interrupted":
         if options.checkpoint is not None and goal > trainer.epoch:
+            falling = (
+                "" if isinstance(trainer.optimizer.learning_rate, Schedule) else f" --learning-rate-decay {decay!r}"
+            )
             print(
-                f"continue with --resume {options.checkpoint} --epochs {goal - trainer.epoch} --batch-size {batch} "
-                f"--learning-rate-decay {decay!r}, and what was said about data and files"
+                f"continue with --resume {options.checkpoint} --epochs {goal - trainer.epoch} --batch-size {batch}"
+                f"{falling}, and what was said about data and files"
             )
         raise KeyboardInterrupt
-    for line in results(trainer, dataset):
+    for line in results(_result(trainer), dataset):
         print(line)
     return 0 if reason == "finished" else 1
+
+
+def _scheduled(trainer: Trainer, dataset: Dataset, options: argparse.Namespace) -> float:
+    """Give the optimizer its schedule; return the factor of the learning rate behind every epoch, for runs without one."""
+    decay: float | None = options.learning_rate_decay
+    rate = trainer.optimizer.learning_rate
+    if options.schedule not in (None, "exponential") and not isinstance(rate, Schedule):
+        if decay is not None:
+            raise CommandError(f"--learning-rate-decay has no meaning with --schedule {options.schedule}")
+        validated = dataset.X_val is not None
+        trainer.optimizer.learning_rate = network.schedule(options.schedule, rate, options.epochs, validated)
+    elif decay is not None and isinstance(rate, Schedule):
+        raise CommandError("--learning-rate-decay: the learning rate of the checkpoint follows a schedule")
+    if decay is None:
+        return 1.0 if options.resume or options.epochs == 1 else float(LAST_RATE ** (1 / (options.epochs - 1)))
+    return decay
+
+
+def _result(trainer: Trainer) -> Trainer:
+    """Return a trainer of the model that is evaluated and saved: the running means of the weights, where there are some."""
+    if trainer.optimizer.ema is None:
+        return trainer
+    return Trainer(trainer.ema_model(), trainer.loss, threads=trainer.threads)
 
 
 def read_data(options: argparse.Namespace, resumed: Trainer | None) -> Dataset:
@@ -301,5 +346,5 @@ def _write(trainer: Trainer, options: argparse.Namespace) -> None:
         trainer.checkpoint(options.checkpoint)
         print(f"checkpoint written to {options.checkpoint} (epoch {trainer.epoch}, step {trainer.step_count})")
     if options.save is not None:
-        trainer.model.save(options.save)
+        _result(trainer).model.save(options.save)
         print(f"model written to {options.save}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
@@ -32,7 +32,8 @@ class Stream:
 
     The rows are cut into chunks of neighbours. In every epoch the chunks are put into a new order, and so many of them at a time make a
     block. While a block is in use the next one is read, without the GIL, into a second buffer; so memory is that of two blocks, however
-    long the files are. Within a block the rows of a chunk stay together: whoever trains on it shuffles them (`pyfastnn.Trainer` does).
+    long the files are. Within a block the rows of a chunk stay together: whoever trains on it shuffles them, as
+    ``Trainer.fit(stream)`` does.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ class Stream:
         chunks *= self.chunk_rows
         return chunks
 
-    def blocks(self, epoch: int = 0) -> Iterator[tuple[Array, Array]]:
+    def blocks(self, epoch: int = 0) -> Generator[tuple[Array, Array], None, None]:
         """Yield the blocks of an epoch as rows and targets.
 
         Parameters
@@ -179,7 +180,7 @@ class Stream:
         parts = [order[at : at + each] for at in range(0, len(order), each)]
         return self._blocks(parts)
 
-    def _blocks(self, parts: list[npt.NDArray[np.int64]]) -> Iterator[tuple[Array, Array]]:
+    def _blocks(self, parts: list[npt.NDArray[np.int64]]) -> Generator[tuple[Array, Array], None, None]:
         rows = min(self.block_rows, len(self))
         buffers = [
             tuple(np.empty((rows, *source.shape[1:]), source.dtype) for source in (self.X, self.y))

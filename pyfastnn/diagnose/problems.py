@@ -54,12 +54,13 @@ def of_model(original: Model, X: Any, y: Any, loss: Any, seed: int) -> Problem:
     model = copy.deepcopy(original)
     trainer = Trainer(model, loss, seed=seed)
     found = training_data(trainer, X, y)
-    builder, value = loss_graph(model, trainer.heads, training=True)
+    builder, value = loss_graph(model, trainer.heads, training=True, form=found.form)
     graph = builder.graph
     forward = _upstream(Graph(graph.values, list(graph.nodes)), value)
     gradients = backward(builder, value, list(model.trained()))
     given = {**found.arrays, "index": np.arange(found.count, dtype=np.int64)}
     data = {k: v.reshape(len(v), -1) if len(graph.values[k].shape) == 2 else v for k, v in given.items()}
+    data = {k: v.astype(np.float64) if graph.values[k].dtype == "T" else v for k, v in data.items()}
     state = {k: v.astype(np.float64) for k, v in {**model.arrays(), **model.folded()}.items()}
     hyper = np.zeros((1, 1 + max(node.group for node in graph.nodes), len(HYPER)))
     hyper[..., HYPER["seed"]] = seed

@@ -18,6 +18,7 @@ from pyfastnn.io.safetensors import ModelFileError
 from pyfastnn.nn import losses
 from pyfastnn.optim.rules import from_config
 from pyfastnn.train.history import COLUMNS, Row, column_order
+from pyfastnn.train.prepare import loss_settings
 
 if TYPE_CHECKING:
     from pyfastnn.train.trainer import Trainer
@@ -27,6 +28,7 @@ Array = NDArray[Any]
 # Prefixes of the tensors beside those of the model; no layer name holds a slash.
 _SLOT = "optimizer/"
 _HISTORY = "history/"
+_LOSS = "loss/"
 
 
 def save(trainer: Trainer, path: str | Path) -> None:
@@ -48,6 +50,8 @@ def save(trainer: Trainer, path: str | Path) -> None:
     tensors.update({_SLOT + name: array for name, array in trainer.make_slots().items()})
     for column in trainer.history.columns:
         tensors[_HISTORY + column] = np.array([row.get(column, math.nan) for row in trainer.history.rows], np.float64)
+    for _, arrays in trainer.loss_arrays.values():
+        tensors.update({_LOSS + name: array for name, array in arrays.items()})
     first = trainer.first_loss
     settings = {
         "loss": {head.output: head.loss.kind for head in trainer.heads},
@@ -111,10 +115,30 @@ def load(path: str | Path) -> Trainer:
             if given.shape != array.shape or given.dtype != array.dtype:
                 raise ValueError(f"{name!r} has shape {given.shape}, expected {array.shape}")
             array[...] = given
+        _read_loss_arrays(trainer, tensors)
         trainer.history.rows.extend(_history(tensors))
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ModelFileError(f"the checkpoint does not describe a training run: {error}") from None
     return trainer
+
+
+def _read_loss_arrays(trainer: Trainer, tensors: Mapping[str, Array]) -> None:
+    """Give the trainer the arrays that its losses made of the first targets."""
+    shapes = trainer.model.output_shapes()
+    for head in trainer.heads:
+        arrays = {}
+        for name, array in tensors.items():
+            if not name.startswith(_LOSS) or "".join(name.partition(".")[1:]) != head.suffix:
+                continue
+            if array.shape != shapes[head.output][-1:] or array.dtype != trainer.model.dtype:
+                raise ValueError(
+                    f"{name!r} is {array.dtype} of shape {array.shape}, expected {shapes[head.output][-1:]}"
+                )
+            if not (np.isfinite(array).all() and (array >= 0).all()):
+                raise ValueError(f"{name!r} holds weights that are negative or not finite")
+            arrays[name.removeprefix(_LOSS)] = array.copy()
+        if arrays:
+            trainer.loss_arrays[head.output] = loss_settings(head, trainer.model.classes.get(head.output)), arrays
 
 
 def _history(tensors: Mapping[str, Array]) -> list[Row]:
@@ -122,7 +146,7 @@ def _history(tensors: Mapping[str, Array]) -> list[Row]:
     columns = {k.removeprefix(_HISTORY): v for k, v in tensors.items() if k.startswith(_HISTORY)}
     epochs = max((v.size for v in columns.values()), default=0)
     for name, column in columns.items():
-        if name not in COLUMNS:
+        if name.partition(".")[0] not in COLUMNS:
             raise ValueError(unknown("history column", name, COLUMNS))
         if column.shape != (epochs,) or column.dtype != np.float64:
             raise ValueError(

@@ -79,7 +79,7 @@ def lsuv(
     >>> all(abs(v - 1) < 0.1 for v in variances.values())
     True
     """
-    from pyfastnn._inputs import as_inputs
+    from pyfastnn._inputs import as_inputs, input_arrays
 
     if number("lsuv", "tol", tol, 0.0, math.inf) == 0.0:
         raise ValueError("lsuv: 'tol' is 0, expected more")
@@ -90,7 +90,8 @@ def lsuv(
         raise ValueError("lsuv: 'X' has no rows")
     if not model.built:
         model.build({name: array.shape[1:] for name, array in rows.items()}, seed=seed)
-    graph = model.prediction_graph()
+    given, sparse = input_arrays(rows, model)
+    graph = model.prediction_graph(sparse)
     views = graph.views()
     values: dict[str, Array] = {}
 
@@ -99,7 +100,6 @@ def lsuv(
         for view in views.get(name, ()):
             values[view] = array.reshape([d if isinstance(d, int) else -1 for d in graph.values[view].shape])
 
-    given = {f"X{model.suffix(name, 'inputs')}": array for name, array in rows.items()}
     flat = {k: v.reshape(count, -1) if len(graph.values[k].shape) == 2 else v for k, v in given.items()}
     for name, array in {**model.folded(), **model.arrays(), **flat, "index": np.arange(count, dtype=np.int64)}.items():
         keep(name, array)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +114,7 @@ class Model(Predicting):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the compiled plans behind when copied or pickled."""
-        return {**self.__dict__, "_plans": []}
+        return {**self.__dict__, "_plans": {}}
 
     # What goes in and out
 
@@ -448,15 +448,15 @@ class Model(Predicting):
 
     # Graphs
 
-    def forward_graph(self, *, training: bool) -> tuple[Builder, str, dict[str, str]]:
+    def forward_graph(self, *, training: bool, sparse: Collection[str] = ()) -> tuple[Builder, str, dict[str, str]]:
         """Return a builder that holds gather and layers, the row index's name and the outputs' value names.
 
         The graph's inputs are ``X`` (rows of a data set, flat), or ``X.name`` for each of several inputs, ``index`` (rows of the
-        batch), and what preprocessing reads.
+        batch), and what preprocessing reads. Of inputs in ``sparse``, ``X`` holds the stored items, beside ``columns`` and ``starts``.
         """
         builder = Builder(training)
         index = builder.value("index", (BATCH,), "i64")
-        values = [self._gather(builder, name, index) for name in self.network.inputs]
+        values = [self._gather(builder, name, index, name in sparse) for name in self.network.inputs]
         for name, parameter in self.declared.items():
             builder.value(name, parameter.shape, kind="parameter" if parameter.learned else "state")
         for call in self.network.calls:
@@ -465,14 +465,20 @@ class Model(Predicting):
         builder.training = training
         return builder, index, {name: values[number] for name, number in self.network.outputs.items()}
 
-    def _gather(self, builder: Builder, name: str, index: str) -> str:
+    def _gather(self, builder: Builder, name: str, index: str, sparse: bool) -> str:
         """Add the rows of one input, preprocessed, and return their value."""
         shape, suffix = self.input_shapes[name], self.suffix(name, "inputs")
         if self.network.inputs[name].dtype == "int64":
             data = builder.value(f"X{suffix}", ("m", *shape), "i64")
             return builder.emit("gather_labels", (data, index), outputs=(f"x{suffix}",), name="gather")[0]
-        data = builder.value(f"X{suffix}", ("m", math.prod(shape)), "any")
         prefix = f"{name}." if suffix else ""
+        if sparse:
+            parts = (("X", "stored", "T"), ("columns", "stored", "i64"), ("starts", "rows", "i64"))
+            read = [builder.value(f"{what}{suffix}", (f"{size}{suffix}",), dtype) for what, size, dtype in parts]
+            features = {"features": math.prod(shape)}
+            x = builder.emit("gather_csr", (*read, index), features, outputs=(f"{prefix}x",), name="gather")[0]
+            return builder.view(x, (BATCH, *shape), f"{prefix}x as rows")
+        data = builder.value(f"X{suffix}", ("m", math.prod(shape)), "any")
         preprocess = self.preprocessors.get(name)
         if preprocess is not None:
             x = preprocess.emit(builder, data, index, prefix)
@@ -493,16 +499,16 @@ class Model(Predicting):
             found.update(preprocess.arrays(f"{name}." if self.suffix(name, "inputs") else "", self.dtype))
         return found
 
-    def prediction_graph(self) -> Graph:
+    def prediction_graph(self, sparse: Collection[str] = ()) -> Graph:
         """Return the prediction form as a graph to ``scores``, or ``scores.name`` for each of several outputs."""
-        builder, _, outputs = self.forward_graph(training=False)
+        builder, _, outputs = self.forward_graph(training=False, sparse=sparse)
         for name, value in outputs.items():
             builder.rename(value, f"scores{self.suffix(name)}")
         return builder.graph
 
     def refresh(self) -> None:
         """Make plans compile again, those of trainers too: call it behind a change of preprocessing."""
-        self._plans = []
+        self._plans = {}
         self.version += 1
 
     # Files and printing

@@ -21,7 +21,7 @@ _BATCH = 256
 class Predicting:
     """The half of `Model` that predicts."""
 
-    _plans: list[CpuPlan]
+    _plans: dict[frozenset[str], list[CpuPlan]]
 
     def __call__(self: Any, X: Any) -> Any:
         """Return the raw outputs (scores) of the prediction form, for raw inputs.
@@ -30,7 +30,7 @@ class Predicting:
         ----------
         X : array_like, shape (n, ...), or dict of str to array_like
             Raw rows; preprocessing is applied. float32, float64 and uint8 are read as they are, anything else is converted to the model's
-            dtype. A dict by input if there are several.
+            dtype. A sparse matrix of SciPy is read row by row, as `Trainer.fit` says. A dict by input if there are several.
 
         Returns
         -------
@@ -138,19 +138,19 @@ class Predicting:
 
 def _run(model: Model, X: Any) -> dict[str, Array]:
     """Return fresh scores by output."""
-    from pyfastnn._inputs import as_inputs
+    from pyfastnn._inputs import as_inputs, input_arrays
 
     model.arrays()
     rows, count = as_inputs(X, "X", model)
-    arrays: dict[str, Array] = {f"X{model.suffix(k, 'inputs')}": v for k, v in rows.items()}
+    arrays, sparse = input_arrays(rows, model)
     arrays["index"] = np.arange(count, dtype=np.int64)
     scores = {name: np.empty((count, *shape), model.dtype) for name, shape in model.output_shapes().items()}
     results: Mapping[str, Array] = {f"scores{model.suffix(k)}": v for k, v in scores.items()}
-    idle = model._plans  # a list of its own for every version of the model
+    idle = model._plans.setdefault(sparse, [])  # lists of their own for every version of the model
     try:
         plan = idle.pop()
     except IndexError:
-        plan = _plan(model)
+        plan = _plan(model, sparse)
     arrays.update(results)
     _, reason = plan.run("predict", count, _BATCH, arrays)
     plan.bind(dict.fromkeys(arrays))
@@ -160,12 +160,12 @@ def _run(model: Model, X: Any) -> dict[str, Array]:
     return scores
 
 
-def _plan(model: Model) -> CpuPlan:
+def _plan(model: Model, sparse: frozenset[str]) -> CpuPlan:
     from pyfastnn.backends.cpu import CpuPlan
 
-    graph = model.prediction_graph()
+    graph = model.prediction_graph(sparse)
     results = {f"scores{model.suffix(name)}": "row" for name in model.network.outputs}
     plan = CpuPlan({"predict": graph}, results, max_batch=_BATCH, dtype=model.dtype.name)
     plan.bind({k: v for k, v in model.arrays().items() if k in graph.values})
-    plan.bind(model.folded())
+    plan.bind({k: v for k, v in model.folded().items() if k in graph.values})
     return plan

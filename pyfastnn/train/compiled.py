@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,25 @@ from pyfastnn.optim import Optimizer
 from pyfastnn.train.updates import COMMON, Groups, emit_updates, parameter_groups, penalty_graph
 
 Array = NDArray[Any]
+
+
+class Form(NamedTuple):
+    """What the graphs of a training step depend on in the data.
+
+    Attributes
+    ----------
+    weighted : bool
+        Whether rows have weights.
+    sparse : frozenset of str
+        Inputs given as sparse matrices.
+    """
+
+    weighted: bool = False
+    sparse: frozenset[str] = frozenset()
+
+
+PLAIN = Form()
+"""Dense rows that all count the same."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,11 @@ class Head:
         """Whether rows whose highest score is the label are counted."""
         return self.loss.task == "classification"
 
+    @property
+    def ignores(self) -> bool:
+        """Whether rows of one label take no part: their weights are 0."""
+        return self.loss.ignore_index is not None
+
 
 def training_graph(
     model: Model,
@@ -57,7 +82,7 @@ def training_graph(
     *,
     hoist: bool = True,
     bf16: bool = False,
-    weighted: bool = False,
+    form: Form = PLAIN,
     sparse_pools: bool = True,
 ) -> Graph:
     """Return gather, forward, loss, backward and updates as one graph.
@@ -74,8 +99,8 @@ def training_graph(
         Whether updates stand right behind their gradients (`pyfastnn.graph.rewrites.hoist_updates`) or all at the end.
     bf16 : bool, default False
         Whether large products round their factors to bfloat16 (`pyfastnn.graph.rewrites.to_bf16`).
-    weighted : bool, default False
-        Whether rows have weights, the input ``weights``.
+    form : Form
+        What the data are: weights of rows are the input ``weights`` (``weights.name`` for several outputs).
     sparse_pools : bool, default True
         Whether gradients behind max pools stay pooled (`pyfastnn.graph.rewrites.sparse_pool_gradients`), and ReLUs before them come behind
         (`pool_before_relu`).
@@ -85,7 +110,7 @@ def training_graph(
     ValueError
         If the model ends in a softmax and the loss has one in it.
     """
-    builder, value = loss_graph(model, loss, training=True, weighted=weighted)
+    builder, value = loss_graph(model, loss, training=True, form=form)
     gradients = backward(builder, value, list(model.trained()))
     emit_updates(builder, model, optimizer, gradients)
     graph = pool_before_relu(sparse_pool_gradients(builder.graph)) if sparse_pools else builder.graph
@@ -93,22 +118,16 @@ def training_graph(
     return hoist_updates(graph) if hoist else graph
 
 
-def loss_graph(
-    model: Model, loss: Loss | Sequence[Head], *, training: bool, weighted: bool = False
-) -> tuple[Builder, str]:
+def loss_graph(model: Model, loss: Loss | Sequence[Head], *, training: bool, form: Form = PLAIN) -> tuple[Builder, str]:
     """Return gather, layers and loss, and the name of the loss value."""
     heads = [Head(next(iter(model.network.outputs)), loss, 1.0, "")] if isinstance(loss, Loss) else list(loss)
-    builder, index, outputs = model.forward_graph(training=training)
-    weights = None
-    if weighted:
-        data = builder.value("weights", ("m", 1), "any")
-        weights = builder.emit("gather_rows", (data, index, None, None), name="row_weights")[0]
-        weights = builder.view(weights, (BATCH,), "row_weights.w")
+    builder, index, outputs = model.forward_graph(training=training, sparse=form.sparse)
     found = []
     for head in heads:
         scores = outputs[head.output]
         _refuse_probabilities(builder.graph, scores, head.loss)
         targets = _targets(builder, builder.graph.values[scores].shape[1:], head, index)
+        weights = _weights(builder, head, index) if form.weighted or head.ignores else None
         found.append(head.loss.forward(builder, scores, targets, weights, f"loss{head.suffix}"))
     total, factor = found[0], heads[0].weight
     for k, head in enumerate(heads[1:], 1):
@@ -129,6 +148,13 @@ def _targets(builder: Builder, shape: tuple[Dim, ...], head: Head, index: str) -
     return builder.view(rows, (BATCH, *shape))
 
 
+def _weights(builder: Builder, head: Head, index: str) -> str:
+    """Add the gather of the weights of the batch."""
+    name = f"row_weights{head.suffix}"
+    data = builder.value(f"weights{head.suffix}", ("m", 1), "any")
+    return builder.view(builder.emit("gather_rows", (data, index, None, None), name=name)[0], (BATCH,), f"{name}.w")
+
+
 def _refuse_probabilities(graph: Graph, scores: str, loss: Loss) -> None:
     """Raise where a softmax would be taken of a softmax: such a network trains, badly, and nothing tells why."""
     root = graph.values[scores].view_of or scores
@@ -140,9 +166,9 @@ def _refuse_probabilities(graph: Graph, scores: str, loss: Loss) -> None:
         )
 
 
-def evaluation_graph(model: Model, loss: Loss | Sequence[Head]) -> Graph:
+def evaluation_graph(model: Model, loss: Loss | Sequence[Head], form: Form = PLAIN) -> Graph:
     """Return gather, prediction form and loss as one graph."""
-    return loss_graph(model, loss, training=False)[0].graph
+    return loss_graph(model, loss, training=False, form=form)[0].graph
 
 
 @dataclass
@@ -151,8 +177,10 @@ class Compiled:
 
     Attributes
     ----------
-    train, evaluate : CpuPlan
-        The training step (and, as list ``"penalty"``, the penalties of the weights), and the evaluation step.
+    train : CpuPlan
+        The training step (and, as list ``"penalty"``, the penalties of the weights).
+    evaluation : callable
+        Gives the evaluation step for data of some form; compiled when it is first asked for.
     batch : int
         Rows of the largest training step.
     key : tuple
@@ -164,7 +192,7 @@ class Compiled:
     """
 
     train: CpuPlan
-    evaluate: CpuPlan
+    evaluation: Callable[[Form], CpuPlan]
     batch: int
     key: tuple[Any, ...]
     groups: Groups = COMMON
@@ -183,7 +211,7 @@ def compile_plans(
     key: tuple[Any, ...] = (),
     *,
     bf16: bool = False,
-    weighted: bool = False,
+    form: Form = PLAIN,
 ) -> Compiled:
     """Compile the plans of a trainer and bind all its arrays.
 
@@ -199,10 +227,10 @@ def compile_plans(
         Rows of the largest training step.
     key : tuple
         Kept as ``Compiled.key``.
-    bf16, weighted : bool, default False
-        As for `training_graph`; evaluation is never rounded or weighted.
+    bf16, form : bool and Form
+        As for `training_graph`; evaluation is never rounded.
     """
-    train_graph = training_graph(model, loss, optimizer, bf16=bf16, weighted=weighted)
+    train_graph = training_graph(model, loss, optimizer, bf16=bf16, form=form)
     penalty = penalty_graph(model, optimizer)
     decaying = [o for node in penalty.nodes for o in node.outputs]
     counts = [k for k in train_graph.values if k.split(".")[0] in ("loss", "correct")]
@@ -210,12 +238,17 @@ def compile_plans(
     outputs = {**dict.fromkeys(counts, "step"), **dict.fromkeys(decaying, "none")}
     dtype = model.dtype.name
     train = CpuPlan(graphs, outputs, max_batch=batch, dtype=dtype)
-    evaluation = evaluation_graph(model, loss)
-    evaluate = CpuPlan({"evaluate": evaluation}, dict.fromkeys(counts, "step"), max_batch=EVALUATION_BATCH, dtype=dtype)
     arrays = {**model.arrays(), **model.folded()}
-    for plan, graph in ((train, train_graph), (evaluate, evaluation)):
-        plan.bind({k: v for k, v in {**arrays, **slots}.items() if k in graph.values})
+    train.bind({k: v for k, v in {**arrays, **slots}.items() if k in train_graph.values})
+
+    @functools.cache
+    def evaluation(form: Form) -> CpuPlan:
+        graph = evaluation_graph(model, loss, form)
+        plan = CpuPlan({"evaluate": graph}, dict.fromkeys(counts, "step"), max_batch=EVALUATION_BATCH, dtype=dtype)
+        plan.bind({k: v for k, v in arrays.items() if k in graph.values})
+        return plan
+
     penalties = np.zeros(len(decaying))
     train.bind({name: penalties[i : i + 1] for i, name in enumerate(decaying)})
     groups = parameter_groups(model.declared, optimizer.rate_factors)
-    return Compiled(train, evaluate, batch, key, groups, penalties)
+    return Compiled(train, evaluation, batch, key, groups, penalties)

@@ -97,6 +97,7 @@ class HyperRows:
         *,
         epoch: int = 0,
         epoch_steps: float = math.inf,
+        epoch_step: int = 0,
         history: Sequence[Row] = (),
     ) -> NDArray[np.float64]:
         """Return the rows of some steps.
@@ -114,9 +115,11 @@ class HyperRows:
         groups : Groups
             Rows of a step: their rate factors, and whether penalties apply.
         epoch : int
-            Epochs done before the first step.
+            Epochs done before this one.
         epoch_steps : float
             Steps of this epoch; infinite if the steps are outside of epochs.
+        epoch_step : int
+            Steps of this epoch done before the first one.
         history : sequence of dict
             Rows of the epochs so far, for schedules that watch them.
 
@@ -147,7 +150,9 @@ class HyperRows:
             self._array[:, :, HYPER[name]] = values[:, None]
         rate = optimizer.learning_rate
         reductions = self._watch.reductions(rate, history) if isinstance(rate, Schedule) else 0
-        self.rates = optimizer.rates(number - 1.0, epoch + np.arange(steps) / epoch_steps, reductions)
+        self.rates = optimizer.rates(
+            number - 1.0, epoch + np.arange(epoch_step, epoch_step + steps) / epoch_steps, reductions
+        )
         self._array[:, :, HYPER["learning_rate"]] = np.multiply.outer(self.rates, groups.factors)
         return self._array
 

@@ -1,4 +1,4 @@
-"""The loop over epochs behind `Trainer.fit`: one native call each, then what is recorded, shown and decided."""
+"""The loop over epochs behind `Trainer.fit`: a native call for each, or each block, then what is recorded, shown and decided."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfastnn import _core
-from pyfastnn.backends.cpu import CpuPlan
-from pyfastnn.train.compiled import Compiled, Head
+from pyfastnn.train.compiled import Compiled
 from pyfastnn.train.history import Row
 from pyfastnn.train.interrupts import HeldInterrupts
-from pyfastnn.train.prepare import Data
+from pyfastnn.train.passes import Pass, Passes, StreamPasses, Tally, evaluated
 from pyfastnn.train.progress import Progress
 
 if TYPE_CHECKING:
@@ -25,65 +24,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Callback = Callable[["Trainer", Row], object]
-
-
-class Pass:
-    """The arrays of one way through a data set: rows and targets, their order, and what every step writes.
-
-    Parameters
-    ----------
-    data : Data
-        Checked rows and targets.
-    batch : int
-        Rows a step.
-    heads : sequence of Head
-        Each output has a loss; classifiers also count the rows that are right.
-    """
-
-    def __init__(self, data: Data, batch: int, heads: Sequence[Head]) -> None:
-        self.chosen = data.chosen
-        self.rows = data.count
-        self.weighted = data.weighted
-        self.batch = min(batch, self.rows)
-        self.steps = -(-self.rows // self.batch)
-        results = ["loss"] + [f"loss{head.suffix}" for head in heads if head.suffix]
-        results += [f"correct{head.suffix}" for head in heads if head.counts]
-        self.arrays: dict[str, Array] = {
-            **data.arrays,
-            "index": np.arange(self.rows, dtype=np.int64) if data.chosen is None else data.chosen.copy(),
-            **{name: np.zeros(self.steps) for name in results},
-        }
-        self.results = results
-
-    def shuffle(self, seed: int, epoch: int) -> None:
-        """Put the rows into the order of an epoch: a position of the order has the same row as if the rows were copied out."""
-        index = self.arrays["index"]
-        _core.permutation(index, seed, epoch)
-        if self.chosen is not None:
-            index[...] = self.chosen[index]
-
-    def figures(self, steps: int, rows: int) -> dict[str, float]:
-        """Return the mean loss, and the accuracy, over the rows of the first steps (the last step may be smaller)."""
-        found: dict[str, float] = {}
-        tail = rows - (steps - 1) * self.batch
-        for name in self.results:
-            values = self.arrays[name][:steps]
-            kind, _, output = name.partition(".")
-            shown = f"{'loss' if kind == 'loss' else 'accuracy'}{'.' + output if output else ''}"
-            if kind == "correct":
-                found[shown] = float(values.sum()) / max(1, rows)
-            else:
-                found[shown] = float((values[:-1].sum() * self.batch + values[-1] * tail) / rows) if steps else math.nan
-        return found
-
-    def evaluate(self, plan: CpuPlan, threads: int, progress: Callable[[int], object] | None = None) -> Row | None:
-        """Return loss and accuracy over all rows; None if Ctrl-C or ``progress`` ended it early."""
-        _, reason = plan.run("evaluate", self.rows, self.batch, self.arrays, progress=progress, threads=threads)
-        return None if reason == "interrupted" else self.figures(self.steps, self.rows)
-
-    def unbind(self, plan: CpuPlan) -> None:
-        """Let a plan forget the arrays, so that it does not keep a data set alive."""
-        plan.bind(dict.fromkeys(self.arrays))
 
 
 @dataclass
@@ -96,7 +36,7 @@ class Loop:
         Its counters and history are advanced.
     compiled : Compiled
         Its plans.
-    data, validation : Pass
+    data, validation : Passes
         Training rows, and validation rows or None.
     epochs : int
         Epochs to add.
@@ -112,14 +52,15 @@ class Loop:
 
     trainer: Trainer
     compiled: Compiled
-    data: Pass
-    validation: Pass | None
+    data: Passes
+    validation: Passes | None
     epochs: int
     budget: float
     deadline: float
     shuffle: bool
     callbacks: Sequence[Callback]
     progress: Progress
+    _last_rate: float = math.nan
 
     def run(self) -> str:
         """Run the epochs and return why they ended."""
@@ -137,46 +78,26 @@ class Loop:
         return "finished"
 
     def _epoch(self, interrupts: HeldInterrupts) -> str:
-        trainer, data = self.trainer, self.data
-        guarded = trainer.guard is not None
-        lecture = trainer.guard == "lecture"
+        trainer = self.trainer
         begun = time.perf_counter()
-        rows = data.rows if self.budget >= data.steps else int(self.budget) * data.batch
-        if self.shuffle:
-            data.shuffle(trainer.seed, trainer.epoch)
-
-        def poll(done: int) -> bool:
-            if self.progress.wants_steps:
-                self.progress.step(done)
-            return interrupts.pressed or time.perf_counter() >= self.deadline
-
-        done, stop = self.compiled.train.run(
-            "train",
-            rows,
-            data.batch,
-            data.arrays,
-            hyper=trainer.hyper_rows(self.compiled.groups, data.steps, data.steps),
-            watch="loss" if guarded else None,
-            limit=3.0 * trainer.first_loss if lecture and trainer.epoch else math.inf,
-            limit_factor=3.0 if lecture and not trainer.epoch else 0.0,
-            snapshot=guarded,
-            progress=poll,
-            threads=trainer.threads,
-            then="penalty" if trainer.optimizer.penalized and self.compiled.penalties.size else "",
-        )
-        seconds = time.perf_counter() - begun
-        if not trainer.epoch and done:
-            trainer.first_loss = float(data.arrays["loss"][0])
-        if stop in ("nonfinite", "limit"):
-            self.compiled.train.restore("train")
-            self._explain(stop, done)
-            return stop
-        self.budget -= done
-        trainer.step_count += done
+        tally, done, stop = Tally(trainer.heads), 0, "finished"
+        with closing(self.data.passes(trainer.seed, trainer.epoch, self.shuffle)) as passes:
+            for data in passes:
+                steps, stop = self._pass(data, done, interrupts)
+                if stop in ("nonfinite", "limit"):
+                    self._explain(data, stop, steps, done)
+                    return stop
+                self.budget -= steps
+                trainer.step_count += steps
+                tally.add(data, steps, min(steps * data.batch, data.rows))
+                done += steps
+                if stop != "finished" or self.budget <= 0 or interrupts.pressed or time.perf_counter() >= self.deadline:
+                    break
         trainer.epoch += 1
-        row = self._row(done, min(done * data.batch, rows), seconds)
+        row = self._row(tally, time.perf_counter() - begun)
         if self.validation is not None:
-            found = self.validation.evaluate(self.compiled.evaluate, trainer.threads, lambda _: interrupts.pressed)
+            plan = self.compiled.evaluation(self.validation.form)
+            found = evaluated(self.validation, trainer.heads, plan, trainer.threads, lambda _: interrupts.pressed)
             row.update({f"val_{k}": v for k, v in (found or {}).items()})
         trainer.history.rows.append(row)
         self.progress.epoch(row)
@@ -188,38 +109,82 @@ class Loop:
             return "max_seconds"
         return "finished" if self.budget > 0 else "max_steps"
 
-    def _row(self, steps: int, rows: int, seconds: float) -> Row:
-        row: Row = {"epoch": self.trainer.epoch, **self.data.figures(steps, rows)}
+    def _pass(self, data: Pass, done: int, interrupts: HeldInterrupts) -> tuple[int, str]:
+        """Train on one pass behind ``done`` steps of the epoch; return its steps and why they ended.
+
+        Where the guard ended them, the state is that of before the pass.
+        """
+        trainer = self.trainer
+        guarded = trainer.guard is not None
+        lecture = trainer.guard == "lecture"
+        first = not trainer.epoch and not done
+        rows = data.rows if self.budget >= data.steps else int(self.budget) * data.batch
+
+        def poll(steps: int) -> bool:
+            if self.progress.wants_steps:
+                self.progress.step(done + steps)
+            return interrupts.pressed or time.perf_counter() >= self.deadline
+
+        steps, stop = self.compiled.train.run(
+            "train",
+            rows,
+            data.batch,
+            data.arrays,
+            hyper=trainer.hyper_rows(self.compiled.groups, data.steps, self.data.steps, done),
+            watch="loss" if guarded else None,
+            limit=3.0 * trainer.first_loss if lecture and not first else math.inf,
+            limit_factor=3.0 if lecture and first else 0.0,
+            snapshot=guarded,
+            progress=poll,
+            threads=trainer.threads,
+            then="penalty" if trainer.optimizer.penalized and self.compiled.penalties.size else "",
+        )
+        if first and steps:
+            trainer.first_loss = float(data.arrays["loss"][0])
+        if stop in ("nonfinite", "limit"):
+            self.compiled.train.restore("train")
+        self._last_rate = float(trainer.hyper.rates[max(steps, 1) - 1])
+        return steps, stop
+
+    def _row(self, tally: Tally, seconds: float) -> Row:
+        row: Row = {"epoch": self.trainer.epoch, **tally.figures()}
         if self.trainer.optimizer.penalized:
             row["penalty"] = float(self.compiled.penalties.sum())
-        row["learning_rate"] = float(self.trainer.hyper.rates[max(steps, 1) - 1])
+        row["learning_rate"] = self._last_rate
         row["seconds"] = seconds
-        row["samples_per_second"] = rows / max(seconds, 1e-9)
+        row["samples_per_second"] = tally.rows / max(seconds, 1e-9)
         return row
 
-    def _explain(self, stop: str, steps: int) -> None:
+    def _explain(self, data: Pass, stop: str, steps: int, before: int) -> None:
         """Say why the guard stopped: bad data raises, anything else warns."""
-        for name, X in self.data.arrays.items():
+        for name, X in data.arrays.items():
             if name.split(".")[0] != "X" or X.dtype.kind != "f":
                 continue
-            X = X if self.data.chosen is None else X[self.data.chosen]
-            bad = ~np.isfinite(X.reshape(len(X), -1))
+            columns = data.arrays.get("columns" + name[1:])
+            if columns is None:
+                X = X if data.chosen is None else X[data.chosen]
+                bad = ~np.isfinite(X.reshape(len(X), -1))
+                in_column = bad.sum(axis=0)
+            else:
+                bad = ~np.isfinite(X)
+                in_column = np.bincount(columns[bad], minlength=1)
             if bad.any():
-                column = int(bad.any(axis=0).argmax())
+                column = int((in_column > 0).argmax())
                 shown = "'X'" if name == "X" else f"X[{name[2:]!r}]"
                 raise ValueError(
-                    f"{shown} holds {int(bad.sum())} NaN or infinite values, {int(bad[:, column].sum())} of them in "
+                    f"{shown} holds {int(bad.sum())} NaN or infinite values, {int(in_column[column])} of them in "
                     f"column {column}; fill or remove them first"
                 )
-        value = float(self.data.arrays["loss"][steps - 1]) if steps else math.nan
+        value = float(data.arrays["loss"][steps - 1]) if steps else math.nan
         what = f"the loss is {value:.4g}"
         if stop == "limit":
             what += f", more than three times the first loss {self.trainer.first_loss:.4g}"
         elif math.isfinite(value):
             what += " and the update behind it made weights NaN or infinite"
+        start = "block" if isinstance(self.data, StreamPasses) else "epoch"
         warnings.warn(
-            f"training stopped at step {steps} of epoch {self.trainer.epoch + 1}: {what}. The weights are those of "
-            f"the start of the epoch; try a smaller learning_rate than {self.trainer.hyper.rates[max(steps, 1) - 1]:g}",
+            f"training stopped at step {before + steps} of epoch {self.trainer.epoch + 1}: {what}. The weights are those of "
+            f"the start of the {start}; try a smaller learning_rate than {self._last_rate:g}",
             RuntimeWarning,
             stacklevel=5,
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfastnn._inputs import as_inputs
+from pyfastnn._inputs import as_inputs, input_arrays
 from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.graph import Builder, Graph
 from pyfastnn.graph.autodiff import backward
@@ -20,7 +20,7 @@ from pyfastnn.train.compiled import loss_graph
 from pyfastnn.train.updates import COMMON, emit_updates, parameter_groups
 
 if TYPE_CHECKING:
-    from pyfastnn.train.loop import Pass
+    from pyfastnn.train.passes import Pass
     from pyfastnn.train.trainer import Trainer
 
 Array = NDArray[Any]
@@ -91,7 +91,7 @@ class Manual:
         """Return fresh scores of the training form."""
         model = trainer.model
         inputs, self.rows = as_inputs(X, "X", model)
-        bound = {f"X{model.suffix(k, 'inputs')}": v for k, v in inputs.items()}
+        bound, _ = input_arrays(inputs, model)
         self._run(trainer, "forward", bound)
         self.plan.bind(dict.fromkeys(bound))
         scores = {k: self.arrays[s][: self.rows].copy() for s, k in self.scores.items()}
@@ -156,7 +156,7 @@ def gradients(trainer: Trainer, data: Pass) -> dict[str, Array]:
         The rows as one batch.
     """
     model = trainer.model
-    builder, loss = loss_graph(model, trainer.heads, training=True, weighted=data.weighted)
+    builder, loss = loss_graph(model, trainer.heads, training=True, form=data.form)
     found = backward(builder, loss, list(model.trained()))
     results = {k for k in builder.graph.values if k.split(".")[0] in ("loss", "correct")}
     outputs = {**dict.fromkeys(results, "step"), **dict.fromkeys(found.values(), "none")}

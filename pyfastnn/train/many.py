@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfastnn import _core
-from pyfastnn._inputs import as_rows
+from pyfastnn._inputs import Csr, as_csr, as_rows, is_sparse
 from pyfastnn.train.history import History
 from pyfastnn.train.interrupts import HeldInterrupts
+from pyfastnn.train.prepare import as_stream
 from pyfastnn.train.settings import is_whole
 from pyfastnn.train.trainer import Trainer
 
@@ -42,7 +43,7 @@ class TrainManyError(RuntimeError):
 def train_many(
     trainers: Sequence[Trainer],
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     rows: Sequence[Any] | None = None,
     X_val: Any = None,
@@ -64,7 +65,7 @@ def train_many(
     trainers : sequence of Trainer
         All different, with models of their own.
     X, y : array_like
-        Rows and targets for all, as for `Trainer.fit`; read in place by all of them.
+        Rows and targets for all, as for `Trainer.fit`; read in place by all of them. A stream is read by each on its own.
     rows : sequence of array_like of int or None, optional
         For each trainer the numbers of the rows it trains on; None for all.
     X_val, y_val : array_like, optional
@@ -174,16 +175,17 @@ class _Shared:
     def __init__(self, rows: Any, name: str) -> None:
         self._rows = rows
         self._name = name
-        self._converted: dict[str, Array] = {}
+        self._converted: dict[str, Array | Csr] = {}
         self._lock = threading.Lock()
 
     def of(self, trainer: Trainer) -> Any:
-        if self._rows is None or isinstance(self._rows, Mapping):
+        if self._rows is None or isinstance(self._rows, Mapping) or as_stream(self._rows) is not None:
             return self._rows
         dtype = trainer.model.dtype
         with self._lock:
             if dtype.name not in self._converted:
-                self._converted[dtype.name] = as_rows(self._rows, self._name, None, dtype)
+                convert = as_csr if is_sparse(self._rows) else as_rows
+                self._converted[dtype.name] = convert(self._rows, self._name, None, dtype)
             return self._converted[dtype.name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfastnn._inputs import (
+    Csr,
     as_inputs,
     as_row_numbers,
     as_targets,
@@ -18,15 +20,20 @@ from pyfastnn._inputs import (
     check_length,
     encode_labels,
     find_classes,
+    input_arrays,
+    split_ignored,
 )
 from pyfastnn._names import unknown
-from pyfastnn.train.compiled import Head
+from pyfastnn.train.compiled import PLAIN, Form, Head
 
 if TYPE_CHECKING:
+    from pyfastnn.data.sources import Source
+    from pyfastnn.data.stream import Stream
     from pyfastnn.nn.model import Model
     from pyfastnn.train.trainer import Trainer
 
 Array = NDArray[Any]
+Inputs = Mapping[str, "Array | Csr | Source"]
 
 
 @dataclass(frozen=True)
@@ -36,22 +43,27 @@ class Data:
     Attributes
     ----------
     arrays : dict of str to ndarray
-        Inputs (``X``, or ``X.name`` for several), targets (``y`` or ``y.name``), what the losses read (``class_weights``) and, if rows
-        have some, ``weights``.
+        Inputs (``X``, or ``X.name`` for several; sparse ones have ``columns`` and ``starts`` too), targets (``y``), what the losses read
+        (``class_weights``) and, where rows have some or a label is ignored, ``weights``: each of the last with the name of its output
+        behind a dot if there are several.
     count : int
         Rows to go through.
     chosen : ndarray of int64 or None
         Their numbers; all rows without.
+    form : Form
+        What plans for the data are compiled for.
     """
 
     arrays: dict[str, Array]
     count: int
     chosen: NDArray[np.int64] | None = None
+    form: Form = PLAIN
 
-    @property
-    def weighted(self) -> bool:
-        """Whether rows have weights."""
-        return "weights" in self.arrays
+
+def as_stream(X: object) -> Stream | None:
+    """Return ``X`` if it is a stream; where its module was never imported, nothing is."""
+    module = sys.modules.get("pyfastnn.data.stream")
+    return X if module is not None and isinstance(X, module.Stream) else None
 
 
 def training_data(trainer: Trainer, X: Any, y: Any, numbers: Any = None, weights: Any = None) -> Data:
@@ -83,12 +95,12 @@ def training_data(trainer: Trainer, X: Any, y: Any, numbers: Any = None, weights
 
 
 @contextmanager
-def _fitted_for_shapes(model: Model, inputs: Mapping[str, Array], chosen: NDArray[np.int64] | None) -> Iterator[None]:
+def _fitted_for_shapes(model: Model, inputs: Inputs, chosen: NDArray[np.int64] | None) -> Iterator[None]:
     """Fit what must see the data before shapes are known; forget it again if an error is raised within."""
     early = [(name, p) for name, p in model.preprocessors.items() if p.needs_fit_for_shape]
     try:
         for name, preprocess in early:
-            preprocess.fit(inputs[name] if chosen is None else inputs[name][chosen])
+            preprocess.fit(_fitted_on(inputs[name], chosen))
             model.refresh()
         yield
     except BaseException:
@@ -97,9 +109,29 @@ def _fitted_for_shapes(model: Model, inputs: Mapping[str, Array], chosen: NDArra
         raise
 
 
+def stream_data(trainer: Trainer, stream: Stream) -> None:
+    """Check what is known of a stream before its blocks are, then build what is missing, as `training_data`.
+
+    Labels are read whole; other targets are checked block by block.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the stream does not fit the model. Nothing of the model has changed then.
+    """
+    model = trainer.model
+    if len(model.network.inputs) > 1:
+        raise TypeError(f"'X' is a Stream, expected a dict with the inputs {', '.join(model.network.inputs)}")
+    as_inputs(stream.X[:1], "X", model)
+    inputs: Inputs = {next(iter(model.network.inputs)): stream.X}
+    y = stream.y[:] if any(head.counts for head in trainer.heads) else stream.y[:1]
+    with _fitted_for_shapes(model, inputs, None):
+        _checked(trainer, inputs, len(y), None, y, None)
+
+
 def _checked(
     trainer: Trainer,
-    inputs: Mapping[str, Array],
+    inputs: Inputs,
     count: int,
     chosen: NDArray[np.int64] | None,
     y: Any,
@@ -110,8 +142,9 @@ def _checked(
     outputs = model.output_shapes(shapes)
     given = _by_output(y, "y", model)
     classes = dict(model.classes)
-    targets: dict[str, Array] = {}
-    constants: dict[str, Array] = {}
+    loss_arrays = dict(trainer.loss_arrays)
+    row_weights = None if weights is None else as_weights(weights, "sample_weight", count, "X")
+    arrays: dict[str, Array] = {}
     for head in trainer.heads:
         shown = _shown("y", head)
         wanted = _given(given, head, shown, "X")
@@ -123,63 +156,99 @@ def _checked(
         if head.counts and head.output not in classes:
             wanted = np.asarray(wanted)
             _check_rows(wanted, shown, rows)
-            classes[head.output] = find_classes(wanted, _width(outputs[head.output], model))
+            kept = wanted if head.loss.ignore_index is None else split_ignored(wanted, head.loss.ignore_index, shown)[0]
+            if len(kept) == 0:
+                raise ValueError(
+                    f"{shown!r} holds nothing but the label {head.loss.ignore_index!r}, which the loss ignores"
+                )
+            classes[head.output] = find_classes(kept, _width(outputs[head.output], model))
         encoded = _encoded(wanted, shown, head, outputs[head.output], classes, model)
         _check_rows(encoded, shown, rows)
-        constants.update(_loss_arrays(trainer, head, classes, encoded))
+        arrays.update(_loss_arrays(trainer, head, classes, encoded, loss_arrays))
         if chosen is not None:
             everywhere = np.zeros((count, *encoded.shape[1:]), encoded.dtype)
             everywhere[chosen] = encoded
             encoded = everywhere
-        targets[f"y{head.suffix}"] = encoded
-    arrays = {f"X{model.suffix(k, 'inputs')}": rows for k, rows in inputs.items()}
-    arrays.update({**targets, **constants})
-    if weights is not None:
-        arrays["weights"] = as_weights(weights, "sample_weight", count, "X").astype(model.dtype)[:, None]
+        arrays.update(_target_arrays(head, encoded, row_weights, model))
     complete(trainer, inputs, chosen)
     model.classes, model.tasks = classes, {head.output: head.loss.task for head in trainer.heads}
-    return Data(arrays, count if chosen is None else len(chosen), chosen)
+    trainer.loss_arrays = loss_arrays
+    read, sparse = input_arrays({k: v for k, v in inputs.items() if isinstance(v, (np.ndarray, Csr))}, model)
+    return Data({**read, **arrays}, rows, chosen, Form(weights is not None, sparse))
 
 
-def complete(trainer: Trainer, inputs: Mapping[str, Array], chosen: NDArray[np.int64] | None = None) -> None:
+def _fitted_on(rows: Array | Csr | Source, chosen: NDArray[np.int64] | None) -> Any:
+    """Return what preprocessing is fitted on, which sparse rows are refused for."""
+    return rows if chosen is None or not isinstance(rows, np.ndarray) else rows[chosen]
+
+
+def _target_arrays(head: Head, encoded: Array, weights: NDArray[np.float64] | None, model: Model) -> dict[str, Array]:
+    """Return targets and weights of the rows of an output: rows of the ignored label, -1 here, get weight 0 and label 0."""
+    found = {f"y{head.suffix}": encoded}
+    if head.ignores:
+        ignored = encoded < 0
+        found[f"y{head.suffix}"] = np.maximum(encoded, 0)
+        weights = np.where(ignored, 0.0, 1.0 if weights is None else weights)
+    if weights is not None:
+        found[f"weights{head.suffix}"] = weights.astype(model.dtype)[:, None]
+    return found
+
+
+def complete(trainer: Trainer, inputs: Inputs, chosen: NDArray[np.int64] | None = None) -> None:
     """Make what the model lacks before a first step: fitted preprocessing, arrays, and the slots of the optimizer."""
     model = trainer.model
     for name, preprocess in model.preprocessors.items():
         if not preprocess.fitted:
-            preprocess.fit(inputs[name] if chosen is None else inputs[name][chosen])
+            preprocess.fit(_fitted_on(inputs[name], chosen))
             model.refresh()
     if not model.built:
         model.build({name: rows.shape[1:] for name, rows in inputs.items()}, seed=trainer.seed)
     trainer.make_slots()
 
 
-def evaluation_data(trainer: Trainer, X: Any, y: Any, x_name: str, y_name: str) -> Data:
-    """Check rows and targets against the built model."""
+def evaluation_data(trainer: Trainer, X: Any, y: Any, x_name: str, y_name: str, weights: Any = None) -> Data:
+    """Check rows, targets and weights against the built model."""
     model = trainer.model
     inputs, count = as_inputs(X, x_name, model)
     if count == 0:
         raise ValueError(f"{x_name!r} has no rows")
     outputs = model.output_shapes()
     given = _by_output(y, y_name, model)
-    arrays = {f"X{model.suffix(k, 'inputs')}": rows for k, rows in inputs.items()}
+    row_weights = None if weights is None else as_weights(weights, "sample_weight", count, x_name)
+    arrays, sparse = input_arrays(inputs, model)
     for head in trainer.heads:
         shown = _shown(y_name, head)
         wanted = _given(given, head, shown, x_name)
         encoded = _encoded(wanted, shown, head, outputs[head.output], model.classes, model)
         _check_rows(encoded, shown, count, x_name)
-        arrays[f"y{head.suffix}"] = encoded
-        arrays.update(_loss_arrays(trainer, head, model.classes, None))
-    return Data(arrays, count)
+        arrays.update(_target_arrays(head, encoded, row_weights, model))
+        arrays.update(_loss_arrays(trainer, head, model.classes, None, trainer.loss_arrays))
+    return Data(arrays, count, form=Form(weights is not None, sparse))
 
 
-def _loss_arrays(trainer: Trainer, head: Head, classes: Mapping[str, Array], y: Array | None) -> dict[str, Array]:
-    """Return the arrays that the loss of an output reads: made with the first targets, like the classes, and again for other settings."""
-    settings = (head.loss.kind, head.loss.config())
-    made = trainer.loss_arrays.get(head.output)
-    if made is None or made[0] != settings:
-        arrays = head.loss.arrays(classes.get(head.output), y, trainer.model.dtype, f"loss{head.suffix}")
-        made = trainer.loss_arrays[head.output] = (settings, arrays)
-    return made[1]
+def loss_settings(head: Head, classes: Array | None) -> tuple[Any, ...]:
+    """Return what the arrays of a loss are made for, beside the first targets."""
+    return head.loss.kind, head.loss.config(), None if classes is None else classes.tolist()
+
+
+def _loss_arrays(
+    trainer: Trainer,
+    head: Head,
+    classes: Mapping[str, Array],
+    y: Array | None,
+    made: dict[str, tuple[Any, dict[str, Array]]],
+) -> dict[str, Array]:
+    """Return the arrays that the loss of an output reads.
+
+    They are made with the first targets, like the classes, and again for other settings or classes; ``made`` keeps them.
+    """
+    of = classes.get(head.output)
+    settings = loss_settings(head, of)
+    found = made.get(head.output)
+    if found is None or found[0] != settings:
+        arrays = head.loss.arrays(of, y, trainer.model.dtype, f"loss{head.suffix}")
+        found = made[head.output] = (settings, arrays)
+    return found[1]
 
 
 def _shown(name: str, head: Head) -> str:
@@ -219,7 +288,12 @@ def _encoded(
 ) -> Array:
     if head.counts:
         _width(shape, model)
-        return encode_labels(y, classes[head.output], shown)
+        if head.loss.ignore_index is None:
+            return encode_labels(y, classes[head.output], shown)
+        kept, ignored = split_ignored(y, head.loss.ignore_index, shown)
+        codes = np.full(len(ignored), -1, np.int64)
+        codes[~ignored] = encode_labels(kept, classes[head.output], shown)
+        return codes
     return as_targets(y, shown, shape, model.dtype)
 
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from pyfastnn import _core
 from pyfastnn.bench.breakdown import Profile, profile_plan
+from pyfastnn.graph import BATCH
 from pyfastnn.nn.layer import number
-from pyfastnn.train.loop import Pass
+from pyfastnn.train.passes import Pass
 from pyfastnn.train.prepare import training_data
 
 if TYPE_CHECKING:
@@ -26,12 +27,12 @@ def profile(trainer: Trainer, X: Any, y: Any, batch_size: int | None, seconds: f
     """See `pyfastnn.Trainer.profile`."""
     number("profile", "seconds", seconds, 0.0, math.inf)
     if batch_size is None:
-        found = trainer._current()
+        found = trainer._current(None)
         batch_size = _DEFAULT_BATCH if found is None else found.batch
     if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise ValueError(f"profile: 'batch_size' is {batch_size!r}, expected a whole number of 1 or more")
     data = Pass(training_data(trainer, X, y), int(batch_size), trainer.heads)
-    compiled = trainer._compile(data.batch)
+    compiled = trainer._compile(data.batch, form=data.form)
     plan = compiled.train
     state = {**trainer.model.arrays(), **trainer.slots}
     kept = {k: v.copy() for k, v in state.items()}
@@ -56,10 +57,16 @@ def profile(trainer: Trainer, X: Any, y: Any, batch_size: int | None, seconds: f
             raise KeyboardInterrupt
         return steps
 
+    shapes = {k: v.shape for k, v in plan.graphs["train"].values.items() if k in data.arrays and len(v.shape) == 1}
+    sizes = {
+        shape[0]: len(data.arrays[k]) for k, shape in shapes.items() if isinstance(shape[0], str) and shape[0] != BATCH
+    }
     threads = trainer.threads or _core.num_threads()
     try:
         sample(np.zeros(len(plan.native.layout("train")), np.int64))
-        return profile_plan(plan, sample, batch=data.batch, rows=data.rows, threads=threads, seconds=seconds)
+        return profile_plan(
+            plan, sample, batch=data.batch, rows=data.rows, threads=threads, seconds=seconds, sizes=sizes
+        )
     finally:
         data.unbind(plan)
         for name, array in kept.items():

@@ -11,10 +11,13 @@ from pyfastnn._core import batch_fits
 
 if TYPE_CHECKING:
     from pyfastnn.train.compiled import Compiled
-    from pyfastnn.train.loop import Pass
+    from pyfastnn.train.passes import Pass
     from pyfastnn.train.trainer import Trainer
 
 Array = NDArray[Any]
+
+_OF_ROWS = ("X", "columns", "starts", "y", "weights")
+"""What the names of the arrays begin with that every batch has its own of."""
 
 
 class Stepper:
@@ -32,8 +35,9 @@ class Stepper:
 
     def __init__(self, trainer: Trainer, compiled: Compiled, data: Pass) -> None:
         classes = trainer.model.classes_
-        # One input, one output, no weights: the next batch needs no more than two arrays.
-        self.plain = "X" in data.arrays and "y" in data.arrays and not data.weighted
+        # One input, one output, no weights, not sparse: the next batch needs no more than two arrays.
+        self.given = [name for name in data.arrays if name.split(".")[0] in _OF_ROWS]
+        self.plain = sorted(self.given) == ["X", "y"]
         codes = isinstance(classes, np.ndarray) and np.array_equal(classes, np.arange(len(classes)))
         self.labels = len(classes) if codes else 0
         self.classes = classes
@@ -43,7 +47,6 @@ class Stepper:
         self.loss = trainer.loss
         self.slots = trainer.slots
         self.native = compiled.train.native
-        self.given = [name for name in data.arrays if name.split(".")[0] in ("X", "y", "weights")]
         self.arrays = {**data.arrays, **dict.fromkeys(self.given)}
         self.losses = data.arrays["loss"]
 

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from pyfastnn._inputs import as_inputs
+from pyfastnn._inputs import Csr, as_inputs
 from pyfastnn._names import helpful_keywords, unknown
 from pyfastnn.nn.layer import number
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
 from pyfastnn.optim import get as get_optimizer
-from pyfastnn.train.compiled import EVALUATION_BATCH, Compiled, Head, compile_plans
+from pyfastnn.train.compiled import EVALUATION_BATCH, PLAIN, Compiled, Form, Head, compile_plans
 from pyfastnn.train.history import History
 from pyfastnn.train.hyper import HyperRows, check_monitor
 from pyfastnn.train.interrupts import HeldInterrupts
-from pyfastnn.train.loop import Callback, Loop, Pass
+from pyfastnn.train.loop import Callback, Loop
 from pyfastnn.train.manual import Manual, gradients
-from pyfastnn.train.prepare import complete, evaluation_data, training_data
+from pyfastnn.train.passes import Pass, Tally, evaluated, evaluation_passes, training_passes
+from pyfastnn.train.prepare import complete, training_data
 from pyfastnn.train.progress import Progress
 from pyfastnn.train.settings import check_precision, checked_loss, checked_loss_weights, is_whole
 from pyfastnn.train.stepper import Stepper
@@ -158,7 +159,7 @@ class Trainer:
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         rows: Any = None,
         X_val: Any = None,
@@ -176,18 +177,25 @@ class Trainer:
 
         Parameters
         ----------
-        X : array_like, shape (n, ...), or dict of str to array_like
+        X : array_like, shape (n, ...), sparse matrix, `pyfastnn.data.Stream`, or dict of str to array_like
             Training rows. float32, float64 and uint8 arrays are read in place (C-contiguous ones without a copy); other numbers are
             converted to the model's dtype. A dict by input if there are several.
+
+            A CSR matrix of SciPy becomes dense a batch at a time; its stored items are copied to the model's dtype, its indices to
+            int64, and csc or coo matrices are converted to CSR first, a second copy. Preprocessing is refused.
+
+            A stream is trained on block by block, each one in a new order of its rows that follows from seed, epoch and block; what
+            this page says of an epoch's guard then holds for a block, and the last step of a block takes what is left of it.
         y : array_like, shape (n,), (n, 1) or, for regression with several outputs, (n, outputs); or dict of str to array_like
-            Labels of any kind, or targets. A dict by output if there are several.
+            Labels of any kind, or targets. A dict by output if there are several. None with a stream, which holds them.
         rows : array_like of int, shape (m,), optional
             Numbers of the rows to train on, for folds and samples with repetition: the bits are those of ``fit(X[rows], y[rows])``,
             and ``X`` is not copied.
         X_val, y_val : array_like, optional
-            Validation rows and targets, evaluated behind every epoch.
+            Validation rows and targets, evaluated behind every epoch; a stream without ``y_val`` too.
         sample_weight : array_like, shape (n,), optional
-            Weights of the rows, 0 or more: the loss of a batch is the weighted mean, 0 if all its weights are.
+            Weights of the rows, 0 or more: the loss of a batch is the weighted mean, 0 if all its weights are. The loss of an epoch is
+            the weighted mean too, and rows of weight 0 are left out of its accuracy.
         epochs : int, default 10
             Epochs to add.
         batch_size : int, default 32
@@ -228,11 +236,10 @@ class Trainer:
             raise ValueError("fit: 'max_seconds' is 0, expected more")
         if X_val is None and y_val is not None:
             raise ValueError("'y_val' was given without 'X_val'")
-        found = training_data(self, X, y, rows, sample_weight)
-        validation = None if X_val is None else self._evaluation_pass(X_val, y_val, "X_val", "y_val")
-        data = Pass(found, int(batch_size), self.heads)
-        check_monitor(self.optimizer, list(data.figures(0, 0)), validation is not None)
-        compiled = self._compile(data.batch, weighted=data.weighted)
+        data = training_passes(self, X, y, rows, sample_weight, int(batch_size))
+        validation = None if X_val is None else evaluation_passes(self, X_val, y_val, "X_val", "y_val")
+        check_monitor(self.optimizer, list(Tally(self.heads).figures()), validation is not None)
+        compiled = self._compile(data.batch, form=data.form)
         progress = Progress(epochs, data.steps, verbose)
         if self.epoch:
             progress.say(f"continuing from epoch {self.epoch}; trainer.reset() starts over")
@@ -249,8 +256,6 @@ class Trainer:
             self._turns.append(None)
             progress.close()
             data.unbind(compiled.train)
-            if validation is not None:
-                validation.unbind(compiled.evaluate)
         if reason == "interrupted":
             progress.say(f"interrupted in epoch {self.epoch}: the model stands at step {self.step_count}")
         self.history.stop_reason = reason
@@ -289,18 +294,19 @@ class Trainer:
             raise KeyboardInterrupt
         return float(stepper.losses[0])
 
-    def evaluate(self, X: Any, y: Any) -> dict[str, float]:
+    def evaluate(self, X: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
         """Return the loss and, for classifiers, the accuracy on these rows.
 
         Parameters
         ----------
-        X, y : array_like
-            Raw rows and targets, as for `fit`.
+        X, y, sample_weight : array_like
+            Raw rows, targets and weights, as for `fit`.
 
         Returns
         -------
         dict
-            ``loss`` (mean over the rows, without penalty) and ``accuracy``.
+            ``loss`` (mean over the rows, without penalty) and ``accuracy`` (over those that take part); for several outputs also those of
+            each, as ``loss.name``.
 
         Raises
         ------
@@ -312,10 +318,9 @@ class Trainer:
         self.model.arrays()
         if any(head.counts and head.output not in self.model.classes for head in self.heads):
             raise RuntimeError("evaluate: the model knows no classes yet: call fit or step first")
-        data = self._evaluation_pass(X, y, "X", "y")
-        plan = (self._current(None) or self._compile(EVALUATION_BATCH)).evaluate
-        found = data.evaluate(plan, self.threads)
-        data.unbind(plan)
+        data = evaluation_passes(self, X, y, "X", "y", sample_weight)
+        plan = (self._current(None) or self._compile(EVALUATION_BATCH)).evaluation(data.form)
+        found = evaluated(data, self.heads, plan, self.threads)
         if found is None:
             raise KeyboardInterrupt
         return found
@@ -343,6 +348,8 @@ class Trainer:
         inputs, count = as_inputs(X, "X", self.model)
         if count == 0:
             raise ValueError("'X' has no rows")
+        if any(isinstance(rows, Csr) for rows in inputs.values()):
+            raise TypeError("forward: 'X' is a sparse matrix, expected dense rows: pass X.toarray()")
         complete(self, inputs)
         if self._manual is None or not self._manual.fits(self, count):
             self._manual = Manual(self, count)
@@ -538,9 +545,8 @@ class Trainer:
     # Within
 
     def make_slots(self) -> dict[str, Array]:
-        """Allocate the optimizer's arrays unless they exist, and return them."""
-        wanted = slot_shapes(self.model, self.optimizer)
-        if list(self.slots) != list(wanted):
+        """Allocate the optimizer's arrays unless they exist for arrays of these shapes, and return them."""
+        if [(k, v.shape) for k, v in self.slots.items()] != list(slot_shapes(self.model, self.optimizer).items()):
             self.slots = start_slots(self.model, self.optimizer)
             self._compiled = None
         return self.slots
@@ -549,16 +555,12 @@ class Trainer:
         """Return checked rows as one batch, and plans for it."""
         data = training_data(self, X, y, weights=weights)
         found = Pass(data, data.count, self.heads)
-        return found, self._compile(found.rows, at_least=True, weighted=data.weighted)
+        return found, self._compile(found.rows, at_least=True, form=data.form)
 
-    def _evaluation_pass(self, X: Any, y: Any, x_name: str, y_name: str) -> Pass:
-        """Check rows and targets against the built model."""
-        return Pass(evaluation_data(self, X, y, x_name, y_name), EVALUATION_BATCH, self.heads)
-
-    def hyper_rows(self, groups: Groups, steps: int, epoch_steps: float = math.inf) -> Array:
-        """Return the hyper rows of the next steps; ``epoch_steps`` is how many an epoch has, if they are of one."""
+    def hyper_rows(self, groups: Groups, steps: int, epoch_steps: float = math.inf, epoch_step: int = 0) -> Array:
+        """Return the hyper rows of the next steps, behind ``epoch_step`` of an epoch's ``epoch_steps`` if they are of one."""
         step = self.step_count + 1
-        at: dict[str, Any] = {"epoch": self.epoch, "epoch_steps": epoch_steps}
+        at: dict[str, Any] = {"epoch": self.epoch, "epoch_steps": epoch_steps, "epoch_step": epoch_step}
         return self.hyper.fill(self.optimizer, step, steps, self.seed, groups, **at, history=self.history.rows)
 
     def hyper_row(self, groups: Groups) -> Array:
@@ -566,21 +568,21 @@ class Trainer:
         step, rows = self.step_count + 1, self.history.rows
         return self.hyper.one(self.optimizer, step, self.seed, groups, epoch=self.epoch, history=rows)
 
-    def _key(self, weighted: bool = False) -> tuple[Any, ...]:
+    def _key(self, form: Form = PLAIN) -> tuple[Any, ...]:
         """Return what plans are compiled for, beside the batch size."""
-        return self.optimizer.structure, self.model.version, self.precision, weighted
+        return self.optimizer.structure, self.model.version, self.precision, self.loss, form
 
-    def _current(self, weighted: bool | None = False) -> Compiled | None:
-        """Return the compiled plans unless something they were made for has changed; None takes them with weights or without."""
+    def _current(self, form: Form | None = PLAIN) -> Compiled | None:
+        """Return the compiled plans unless something they were made for has changed; None takes them for data of any form."""
         found = self._compiled
         if found is None:
             return None
-        wanted = self._key(found.key[-1] if weighted is None else weighted)
+        wanted = self._key(found.key[-1] if form is None else form)
         return found if found.key == wanted else None
 
-    def _compile(self, batch: int, *, at_least: bool = False, weighted: bool = False) -> Compiled:
+    def _compile(self, batch: int, *, at_least: bool = False, form: Form = PLAIN) -> Compiled:
         """Return plans for this batch size, or with ``at_least`` for a larger one."""
-        old = self._current(weighted)
+        old = self._current(form)
         if old is not None and (old.batch == batch or (at_least and old.batch > batch)):
             return old
         slots = self.make_slots()
@@ -590,8 +592,8 @@ class Trainer:
             self.optimizer,
             slots,
             batch,
-            self._key(weighted),
+            self._key(form),
             bf16=self.precision == "bf16",
-            weighted=weighted,
+            form=form,
         )
         return self._compiled
