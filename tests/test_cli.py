@@ -491,3 +491,23 @@ def test_plot_of_a_regression_has_one_panel() -> None:
     trainer = fnn.Trainer(fnn.nn.Sequential(fnn.nn.Linear(1)), loss="mean_squared_error")
     figure = trainer.fit(X, X[:, 0], epochs=2).plot()
     assert len(figure.axes) == 1
+
+
+def test_small_convolutional_nets_and_augmentation(run: Run, tmp_path: Path) -> None:
+    """Images of one channel and of three learn; what is for images alone is refused for tables."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    images = rng.integers(0, 90, (90, 8, 8, 3)).astype(np.uint8)
+    images[np.arange(90), 2 * labels, :, :] += 120
+    np.savez(tmp_path / "colour.npz", X=images, y=labels)
+    np.savez(tmp_path / "gray.npz", X=images[..., 0], y=labels)
+    for name in ("colour", "gray"):
+        options = ("--arch", "cnn-small", "--hidden", "8", "--augment", "shift, flip", "--epochs", "2")
+        status, out, err = run("train", f"{name}.npz", *options)
+        assert status == 0, err
+        assert "Conv2d(32) - BatchNorm - ReLU - MaxPool2d - Conv2d(64)" in out
+    table = write_table(Path("t.csv"))
+    for option in (("--arch", "cnn-small"), ("--augment", "flip")):
+        status, _, err = run("train", table, *option)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "is for images" in err

@@ -42,6 +42,13 @@ _WITHOUT_MOMENTUM = ("adam", "adamw", "adagrad")
 ARCHITECTURES = ("mlp", "cnn-small")
 """``cnn-small``: two blocks of 3x3 convolutions with 32 and 64 filters and a pool each, then the hidden layers."""
 
+AUGMENTATIONS: dict[str, Callable[[], Layer]] = {
+    "flip": nn.RandomFlip,
+    "shift": nn.RandomCrop,
+    "cutout": nn.Cutout,
+}
+"""Changes of images by name."""
+
 PREPROCESS = ("standardize", "center", "minmax", "rescale", "pca", "whiten", "none")
 SCHEDULES = ("exponential", "constant", "cosine", "one_cycle", "step", "reduce_on_plateau")
 KEPT_VARIANCE = 0.99
@@ -114,9 +121,11 @@ def make_trainer(options: argparse.Namespace, dataset: Dataset) -> Trainer:
     init = _FIRST_WEIGHTS.get(activation, "he_normal")
     shape = tuple(dataset.feature_shape)
     layers: list[Layer] = []
+    for given, wanted in (("--arch cnn-small", options.arch == "cnn-small"), ("--augment", bool(options.augment))):
+        if wanted and len(shape) not in (2, 3):
+            raise CommandError(f"{given} is for images, '{options.data}' has rows of shape {shape}")
+    layers += [AUGMENTATIONS[name]() for name in options.augment or ()]
     if options.arch == "cnn-small":
-        if len(shape) not in (2, 3):
-            raise CommandError(f"--arch cnn-small is for images, '{options.data}' has rows of shape {shape}")
         if options.preprocess in ("pca", "whiten"):
             raise CommandError(
                 f"--preprocess {options.preprocess} makes other values of pixels, --arch cnn-small needs images"

@@ -50,6 +50,16 @@ class Parser(argparse.ArgumentParser):
         return options
 
 
+def several(kind: str, known: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """Return the type of an option that takes some names, separated by commas."""
+    one = choice(kind, known)
+
+    def read(text: str) -> tuple[str, ...]:
+        return tuple(one(name.strip()) for name in text.split(",") if name.strip())
+
+    return read
+
+
 def choice(kind: str, known: Collection[str]) -> Callable[[str], str]:
     """Return the type of an option that takes one of some names."""
 

@@ -17,7 +17,7 @@ from pyfastnn import data
 from pyfastnn._inputs import encode_labels
 from pyfastnn.cli import network
 from pyfastnn.cli.files import check_writable, named
-from pyfastnn.cli.options import CommandError, choice, held_out, real, sizes, whole
+from pyfastnn.cli.options import CommandError, choice, held_out, real, several, sizes, whole
 from pyfastnn.data import Dataset
 from pyfastnn.optim import Schedule
 from pyfastnn.train.history import Row
@@ -35,6 +35,7 @@ CHECKPOINT_SECONDS = 30.0
 
 FIXED_BY_CHECKPOINT = (
     "arch",
+    "augment",
     "hidden",
     "batch_norm",
     "dropout",
@@ -66,6 +67,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=", ".join(network.ARCHITECTURES)
         + " (default mlp; cnn-small: two convolutions before the hidden layers, for images)",
+    )
+    add(
+        "--augment",
+        type=several("augmentation", network.AUGMENTATIONS),
+        metavar="NAME,..",
+        help="change images while training: " + ", ".join(network.AUGMENTATIONS),
     )
     add("--hidden", type=sizes, metavar="N,N", help="widths of the hidden layers (default 128; 0: none)")
     add(
