@@ -54,6 +54,8 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
         return search.PeerSearch(case, partial(Net, scan=True), at_once=search.at_once(case, variant, one_pool=True))
     task = tasks.get(case["task"])
     tasks.only_float32(task)
+    if task.image and variant == "scan":
+        raise NotImplementedError("XLA's loops take its slow path for convolutions")
     return Net(task, scan=variant == "scan")
 
 
@@ -92,6 +94,16 @@ def _loss(layers: Any, parameters: Any, running: Any, x: Any, labels: Any) -> An
     for name, layer in layers:
         if layer[0] == "linear":
             x = x @ parameters[f"{name}.w"] + parameters[f"{name}.b"]
+        elif layer[0] == "conv2d":
+            x = jax.lax.conv_general_dilated(
+                x, parameters[f"{name}.w"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            x = x + parameters[f"{name}.b"]
+        elif layer[0] == "max_pool2d":
+            window = (1, layer[1], layer[1], 1)
+            x = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+        elif layer[0] == "flatten":
+            x = x.reshape(len(x), -1)
         elif layer[0] == "batch_norm":
             mean = x.mean(axis=0)
             var = jnp.square(x - mean).mean(axis=0)

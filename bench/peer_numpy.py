@@ -30,6 +30,7 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
     if bench == "step":
         task = tasks.get(case["task"])
         tasks.only_float32(task)
+        tasks.no_images(task)
         return Net(task)
     if bench == "search":
         return search.PeerSearch(case, Net, at_once=search.at_once(case, variant))

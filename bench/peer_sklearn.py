@@ -1,4 +1,7 @@
-"""scikit-learn's MLPClassifier: an epoch a call of ``partial_fit``, from the weights given. It has no batch norm."""
+"""scikit-learn's MLPClassifier: an epoch a call of ``partial_fit``, from the weights given.
+
+It has no batch norm and no convolution.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,7 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
         return search.PeerSearch(case, Net, at_once=search.at_once(case, variant))
     task = tasks.get(case["task"])
     tasks.only_float32(task)
+    tasks.no_images(task)
     if any(layer[0] == "batch_norm" for layer in task.layers):
         raise NotImplementedError("scikit-learn has no batch norm")
     return Net(task)

@@ -1,7 +1,8 @@
 """PyTorch as it is written well: tensors made before, gather into a given tensor, the optimizer plain or fused, eager or compiled.
 
 "compile" compiles the loss and the optimizer's step as they come; "graph" compiles the whole step, with functional gradients and the
-update written out, as one graph.
+update written out, as one graph. Images lie as (channels, height, width), PyTorch's default, or with "channels_last" as (height, width,
+channels), each in the data set already; "graph" has them channels last.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pyfastnn.bench.timing import Case, Subject
 
 VARIANTS = {
     "gemm": ("",),
-    "step": ("", "fused", "compile", "graph"),
+    "step": ("", "fused", "channels_last", "channels_last fused", "compile", "graph"),
     "op": ("",),
     "search": ("fused", "fused side by side"),
 }
@@ -49,7 +50,9 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
             from bench.torch_graph import Net as WholeGraph
 
             return WholeGraph(task)
-        return Net(task, fused=variant == "fused", compiled=variant == "compile")
+        if "channels_last" in variant and not task.image:
+            raise NotImplementedError("rows of numbers have one layout")
+        return Net(task, "fused" in variant, compiled=variant == "compile", channels_last="channels_last" in variant)
     if bench == "search":
         return search.PeerSearch(case, partial(Net, fused=True), at_once=search.at_once(case, variant))
     from bench.ops_torch import Op
@@ -81,16 +84,26 @@ class Product(Subject):
                 mm(left, right, out=out)
 
 
+class Rows(nn.Module):
+    """Images that lie channels last as rows, without a copy."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the rows."""
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
 class Net(Subject):
     """A training task."""
 
-    def __init__(self, task: tasks.Task, fused: bool, compiled: bool = False) -> None:
-        self.task, self.compiled = task, compiled
+    def __init__(self, task: tasks.Task, fused: bool, compiled: bool = False, channels_last: bool = False) -> None:
+        self.task, self.compiled, self.channels_last = task, compiled, channels_last
         self.update: Any = None
         X, y, order = tasks.data(task)
         self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
+        if task.image and not channels_last:
+            self.X = self.X.permute(0, 3, 1, 2).contiguous()
         self.batches = list(torch.from_numpy(order).split(task.batch))
-        self.first = tasks.first_weights(task)
+        self.first = first_weights(task, channels_last)
         modules: list[nn.Module] = []
         self.targets: dict[str, nn.Parameter] = {}
         for name, layer in tasks.named_layers(task):
@@ -100,6 +113,15 @@ class Net(Subject):
             elif layer[0] == "batch_norm":
                 module = nn.BatchNorm1d(layer[1])
                 self.targets |= {f"{name}.gamma": module.weight, f"{name}.beta": module.bias}
+            elif layer[0] == "conv2d":
+                module = nn.Conv2d(layer[2], layer[3], layer[1], padding="same")
+                if channels_last:
+                    module.to(memory_format=torch.channels_last)
+                self.targets |= {f"{name}.w": module.weight, f"{name}.b": module.bias}
+            elif layer[0] == "max_pool2d":
+                module = nn.MaxPool2d(layer[1])
+            elif layer[0] == "flatten":
+                module = Rows() if channels_last else nn.Flatten()
             else:
                 module = nn.ReLU() if layer[0] == "relu" else nn.Tanh()
             modules.append(module)
@@ -108,7 +130,7 @@ class Net(Subject):
         self.loss: Any = self._loss
         if compiled:
             self.loss = torch.compile(self._loss)
-        self.x = torch.empty((task.batch, task.features))
+        self.x = torch.empty((task.batch, *self.X.shape[1:]))
         self.labels = torch.empty(task.batch, dtype=torch.int64)
         self.reset()
 
@@ -116,8 +138,7 @@ class Net(Subject):
         """Put back the first weights and make a new optimizer."""
         with torch.no_grad():
             for name, value in self.first.items():
-                tensor = torch.from_numpy(value)
-                self.targets[name].copy_(tensor.t() if name.endswith(".w") else tensor)
+                self.targets[name].copy_(value)
         if self.compiled and self.update is not None:
             # A new optimizer would be compiled anew; with all its tensors zero, the old one is at its start.
             for state in self.optimizer.state.values():
@@ -153,7 +174,8 @@ class Net(Subject):
     def _step(self, index: torch.Tensor) -> torch.Tensor:
         torch.index_select(self.X, 0, index, out=self.x)
         torch.index_select(self.y, 0, index, out=self.labels)
-        loss: torch.Tensor = self.loss(self.x, self.labels)
+        x = self.x.permute(0, 3, 1, 2) if self.channels_last else self.x
+        loss: torch.Tensor = self.loss(x, self.labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.update()
@@ -164,3 +186,21 @@ class Net(Subject):
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 return F.cross_entropy(self.model(x), labels)
         return F.cross_entropy(self.model(x), labels)
+
+
+def first_weights(task: tasks.Task, channels_last: bool) -> dict[str, torch.Tensor]:
+    """Return every parameter by name in the shape that PyTorch's modules have."""
+    found: dict[str, torch.Tensor] = {}
+    shapes = dict(zip((name for name, _ in tasks.named_layers(task)), [task.row_shape, *task.shapes], strict=False))
+    flat = [name for name, layer in tasks.named_layers(task) if layer[0] == "flatten"]
+    for name, value in tasks.first_weights(task).items():
+        tensor = torch.from_numpy(value)
+        if tensor.ndim == 4:
+            tensor = tensor.permute(3, 2, 0, 1)
+        elif tensor.ndim == 2:
+            if flat and not channels_last and name == "linear_1.w":
+                # The rows of the first linear layer follow the pixels; the modules' images have the channels first.
+                tensor = tensor.reshape(*shapes[flat[0]], -1).permute(2, 0, 1, 3).flatten(0, 2)
+            tensor = tensor.t()
+        found[name] = tensor
+    return found

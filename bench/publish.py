@@ -23,6 +23,7 @@ from pyfastnn.io.atomic import atomic_write
 RESULTS = ROOT / "bench" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 WIDTHS = ("W16", "W32", "W64", "W128", "W256", "W512", "W1024")
+CONVOLUTIONS = ("conv2d_forward", "conv2d_dx", "conv2d_dw")
 ALL_PEERS = ("--against", "numpy", "torch", "jax", "sklearn")
 
 RUNS: dict[str, tuple[str, ...]] = {
@@ -33,6 +34,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "gemm-float64": ("gemm", "--dtype", "float64", "--list", "training", "random", "--against", "numpy", "torch"),
     "gemm-avx2": ("gemm", "--isa", "avx2", "--list", "training", "random", "--against", "numpy", "torch"),
     "op": ("op", "--against", "numpy", "torch"),
+    "conv-float64": ("op", "--dtype", "float64", "--cases", *CONVOLUTIONS, "--against", "torch"),
     "search": ("search", "--threads", "2", *ALL_PEERS),
 }
 """Arguments of ``python -m bench`` by the name of the file they make."""
@@ -214,20 +216,23 @@ def _gemm(name: str) -> Callable[[dict[str, Document]], str]:
     return text
 
 
-def _op(documents: dict[str, Document]) -> str:
-    results = _results(documents["op"])
-    labels = _labels(results)
-    rows = []
-    for r in results:
-        cells = [r.times.get(k) for k in labels]
-        rows.append(
-            [
-                r.name,
-                time_text(r.times["ours"].median),
-                *(f"{time_text(c.median)} ({ratio_text(c)})" if c else "-" for c in cells),
-            ]
-        )
-    return format_table(["op", "ours us", *(f"{k} us (ratio)" for k in labels)], rows)
+def _ops(name: str) -> Callable[[dict[str, Document]], str]:
+    def text(documents: dict[str, Document]) -> str:
+        results = _results(documents[name])
+        labels = _labels(results)
+        rows = []
+        for r in results:
+            cells = [r.times.get(k) for k in labels]
+            rows.append(
+                [
+                    r.name,
+                    time_text(r.times["ours"].median),
+                    *(f"{time_text(c.median)} ({ratio_text(c)})" if c else "-" for c in cells),
+                ]
+            )
+        return format_table(["op", "ours us", *(f"{k} us (ratio)" for k in labels)], rows)
+
+    return text
 
 
 def _search(documents: dict[str, Document]) -> str:
@@ -244,7 +249,8 @@ PARTS: dict[str, Callable[[dict[str, Document]], str]] = {
     "gemm": _gemm("gemm"),
     "gemm-float64": _gemm("gemm-float64"),
     "gemm-avx2": _gemm("gemm-avx2"),
-    "op": _op,
+    "op": _ops("op"),
+    "conv-float64": _ops("conv-float64"),
     "search": _search,
 }
 """What stands between the markers of docs/performance.md, by name."""

@@ -18,7 +18,14 @@ Document = Mapping[str, Any]
 Found = Mapping[str, Any]
 
 # Ours over the floor at most, on one thread and on two.
-FLOORS = {"T1": (1.08, 1.25), "T2": (1.10, 1.15), "T3": (1.12, 1.30), "T5": (2.0, None), "T6": (1.10, 1.15)}
+FLOORS = {
+    "T1": (1.08, 1.25),
+    "T2": (1.10, 1.15),
+    "T3": (1.12, 1.30),
+    "T4": (1.0, None),
+    "T5": (2.0, None),
+    "T6": (1.10, 1.15),
+}
 # Against whom (a label or its beginning; empty: the best of all) at least, on one thread and on two.
 PEERS = (
     ("T1", "", (1.5, 1.8)),
@@ -26,6 +33,8 @@ PEERS = (
     ("T2", "torch", (1.2, 1.2)),
     ("T3", "", (1.18, 1.3)),
     ("T3", "torch", (1.55, 1.55)),
+    ("T4", "torch", (4.0, 4.5)),
+    ("T7", "torch", (1.5, None)),
     ("T5", "jax scan", (2.0, None)),
     ("T5", "numpy", (7.0, None)),
     ("T5", "torch fused", (35.0, None)),
@@ -48,6 +57,8 @@ _ROWS = (
     ("maxout", "n128_m128_k2"),
     ("maxout", "n128_m64_k4"),
 )
+_PAIRS, _TRIPLES = "kh2_kw2_sh2_sw2_p0", "kh3_kw3_sh2_sw2_p1"
+_POOLS = ((32, 6, _PAIRS), (32, 16, _PAIRS), (32, 64, _PAIRS), (16, 16, _TRIPLES))
 OPS = (
     (f"exp_forward {IN_CACHE}", "torch", 4.0),
     (f"exp_forward {IN_CACHE}", "numpy", 1.4),
@@ -65,10 +76,18 @@ OPS = (
     *((f"batch_norm_{way} n8192_c1024", "torch", 1.5) for way in ("forward", "backward")),
     ("softmax_cross_entropy n128_c1000", "torch", 4.0),
     ("softmax_cross_entropy n128_c10", "torch", 20.0),
+    *((f"max_pool_forward n64_h{s}_w{s}_c{c}_{window}", "torch", 5.0) for s, c, window in _POOLS),
     ("momentum_step size100000", "torch", 2.5),
     ("adam_step size100000", "torch", 2.5),
 )
 BANDWIDTH_OPS, BANDWIDTH_SHARE = ("momentum_step size10000000", "adam_step size10000000"), 0.9
+
+
+# Convolutions on one thread: the share of the peak where 16 channels or more come out, less where few go in, and where 3 or 6 come out;
+# then against torch, channels last.
+CONV_WIDE, CONV_WIDE_SHARE, CONV_FEW_INPUTS = 16, 0.90, {1: 0.65, 3: 0.85}
+CONV_NARROW, CONV_NARROW_SHARE, CONV_NARROW_PEER = (3, 6), 0.80, 2.3
+CONV_PEER, CONV_DOUBLE_PEER = 0.95, 3.0
 
 
 @dataclass(frozen=True)
@@ -210,9 +229,14 @@ def _gemm(document: Document) -> Iterator[Row]:
 
 
 def _op(document: Document) -> Iterator[Row]:
-    if document["threads"] != 1 or document["dtype"] != "float32":
+    if document["threads"] != 1:
         return
     timed = {r["name"]: r for r in document["results"] if not r["refused"]}
+    for name, result in timed.items():
+        if result["case"]["op"] in ("conv2d_forward", "conv2d_dx", "conv2d_dw"):
+            yield from _conv(name, result, document)
+    if document["dtype"] != "float32":
+        return
     for name, peer, wanted in OPS:
         ratios = _peers(timed[name], peer) if name in timed else {}
         if ratios:
@@ -227,6 +251,26 @@ def _op(document: Document) -> Iterator[Row]:
                 BANDWIDTH_SHARE,
                 share=True,
             )
+
+
+def _conv(name: str, result: Found, document: Document) -> Iterator[Row]:
+    """Yield the targets of a convolution: what is computed has so many channels; so many go into a product."""
+    case, ratios = result["case"], _peers(result, "torch")
+    sizes, single = case["sizes"], case["dtype"] == "float32"
+    # In the sizes of the weight's gradient, g are the groups.
+    image, filters = sizes.get("c", sizes["g"]), sizes["o"]
+    made, inputs = (image, filters) if case["op"] == "conv2d_dx" else (filters, image)
+    narrow = made in CONV_NARROW
+    share = CONV_NARROW_SHARE if narrow else CONV_WIDE_SHARE if made >= CONV_WIDE else None
+    if single and (share or inputs in CONV_FEW_INPUTS):
+        wanted = min(share or 1.0, CONV_FEW_INPUTS.get(inputs, 1.0))
+        flop = specs()[case["op"]].cost(4, **sizes).flop
+        reached = flop / result["times"]["ours"]["median"] * 1e-9 / document["peaks"]["gflops"]
+        yield Row(f"{name}: share of the peak", reached, wanted, share=True)
+    if ratios:
+        wanted = (CONV_NARROW_PEER if narrow else CONV_PEER) if single else CONV_DOUBLE_PEER
+        reached, note = _worst(ratios)
+        yield Row(f"{name}{'' if single else ', float64'}: against torch", reached, wanted, note=note)
 
 
 def _search(document: Document) -> Iterator[Row]:

@@ -22,6 +22,9 @@ class Net(Subject):
         self.X, self.y = torch.from_numpy(X), torch.from_numpy(y)
         self.batches = list(torch.from_numpy(order).split(task.batch))
         self.first = {k: torch.from_numpy(v) for k, v in tasks.first_weights(task).items()}
+        # A view of (height, width, inputs, outputs) would be reordered step by step.
+        filters = {k: v.permute(3, 2, 0, 1) for k, v in self.first.items() if v.ndim == 4}
+        self.first |= {k: v.contiguous(memory_format=torch.channels_last) for k, v in filters.items()}
         self.layers = tasks.named_layers(task)
         self.step: Any = torch.compile(self._step, fullgraph=True)
         self.reset()
@@ -55,9 +58,16 @@ class Net(Subject):
 
     def _loss(self, p: dict[str, torch.Tensor], x: Any, labels: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         found: dict[str, torch.Tensor] = {}
+        x = x.permute(0, 3, 1, 2) if self.task.image else x
         for name, layer in self.layers:
             if layer[0] == "linear":
                 x = torch.addmm(p[f"{name}.b"], x, p[f"{name}.w"])
+            elif layer[0] == "conv2d":
+                x = F.conv2d(x, p[f"{name}.w"], p[f"{name}.b"], padding="same")
+            elif layer[0] == "max_pool2d":
+                x = F.max_pool2d(x, layer[1])
+            elif layer[0] == "flatten":
+                x = x.permute(0, 2, 3, 1).flatten(1)
             elif layer[0] == "batch_norm":
                 var, mean = torch.var_mean(x, dim=0, correction=0)
                 found |= {f"{name}.mean": mean, f"{name}.var": var * (len(x) / (len(x) - 1))}

@@ -70,12 +70,36 @@ def test_floor_of_t5_is_the_one_computed_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("task", "level", "us"), [("T1", "L3", 628.0), ("T3", "L3", 1195.0), ("T6", "memory", 23132.0)]
+    ("task", "level", "us"),
+    [("T1", "L3", 628.0), ("T3", "L3", 1195.0), ("T4", "L3", 1896.0), ("T6", "memory", 23132.0)],
 )
 def test_floors_count_what_has_to_move(task, level, us):
     found = floor(tasks.get(task), PEAKS)
     assert found.level == level
     assert found.seconds * 1e6 == pytest.approx(us, rel=0.01)
+
+
+def test_floor_of_t4_is_the_one_computed_by_hand():
+    found = floor(tasks.get("T4"), PEAKS)
+    products = 2 * 64 * (2 * 32 * 32 * 6 * 5 * 5 * 3 + 3 * 16 * 16 * 16 * 3 * 3 * 6 + 3 * 1024 * 10)
+    assert products == 206_831_616
+    parameters = (5 * 5 * 3 * 6 + 6) + (3 * 3 * 6 * 16 + 16) + (1024 * 10 + 10)
+    assert parameters == 11_586
+    images, values = 32 * 32 * 3, 32 * 32 * 6 + 16 * 16 * 6 + 16 * 16 * 16 + 8 * 8 * 16 + 10
+    assert found.arithmetic == pytest.approx(products / 117.4e9)
+    assert found.gather == pytest.approx(4 * 64 * images / 20.5e9)
+    assert found.traffic == pytest.approx(4 * (8 * parameters + 64 * (images + 4 * values)) / 148.6e9)
+
+
+def test_shapes_of_a_net_of_convolutions_are_those_of_its_layers():
+    for name in ("T4", "T7"):
+        task = tasks.get(name)
+        model, shape = step.model_of(task), task.row_shape
+        for layer, after in zip(model.layers.values(), task.shapes, strict=True):
+            shape = layer.output_shape(shape)
+            assert shape == after
+        wanted = {k: v.shape for k, v in tasks.first_weights(task).items()}
+        assert {k: v.shape for k, v in model.state_dict().items() if k in wanted} == wanted
 
 
 def test_peaks_say_what_they_could_not_measure():
@@ -144,6 +168,40 @@ def test_products_are_judged_by_the_better_of_two_libraries(bench):
     assert [row.wanted for row in avx2] == [0.95]
 
 
+def test_convolutions_are_held_against_the_peak_and_torch(bench):
+    made = []
+    for case in [c for name in ("conv2d_forward", "conv2d_dx", "conv2d_dw") for c in op.cases([name])]:
+        least = op.specs()[case["op"]].cost(4, **case["sizes"]).flop / (PEAKS["gflops"] * 1e9)
+        made.append(result(op.name(case), case, ours=2 * least, torch=4 * least))
+    rows = {row.what: row for row in bench("targets").rows(document("op", made))}
+    wanted = {}
+    for what, row in rows.items():
+        words, kind = what.split(": ")
+        assert row.reached == pytest.approx(0.5 if kind == "share of the peak" else 2)
+        wanted[words.split()[0], tuple(words.split()[1].split("_")[1:6]), kind] = row.wanted
+    share, torch = "share of the peak", "against torch"
+    # h32_w32_g3_o6_kh5: forward six channels come out, backward three.
+    three_six, one_many = ("h32", "w32", "g3", "o6", "kh5"), ("h28", "w28", "g1", "o32", "kh3")
+    six_many, many = ("h16", "w16", "g6", "o16", "kh3"), ("h16", "w16", "g32", "o64", "kh3")
+    expected = {
+        ("conv2d_forward", three_six): (0.80, 2.3),
+        ("conv2d_dx", three_six): (0.80, 2.3),
+        ("conv2d_dx", six_many): (0.80, 2.3),
+        ("conv2d_forward", six_many): (0.90, 0.95),
+        ("conv2d_forward", one_many): (0.65, 0.95),
+        ("conv2d_forward", many): (0.90, 0.95),
+        ("conv2d_dx", many): (0.90, 0.95),
+    }
+    for (name, sizes), both in expected.items():
+        assert (wanted[name, sizes, share], wanted[name, sizes, torch]) == both
+    assert wanted["conv2d_dw", ("h32", "w32", "c3", "o16", "kh3"), share] == 0.85
+    assert ("conv2d_dx", one_many, share) not in wanted
+    for r in made:
+        r.case["dtype"] = "float64"
+    double = bench("targets").rows(document("op", made, dtype="float64"))
+    assert {row.wanted for row in double} == {3.0}
+
+
 def test_every_op_target_names_a_case(bench):
     targets = bench("targets")
     names = {op.name(c) for c in op.cases()}
@@ -187,7 +245,7 @@ def test_side_by_side_runs_in_one_process_only(bench, monkeypatch):
             search.at_once(other, "side by side", **wrong)
 
 
-@pytest.mark.parametrize("task", ["T1", "T3", "W16"])
+@pytest.mark.parametrize("task", ["T1", "T3", "T4", "W16"])
 def test_jax_trains_the_same(task, bench):
     if importlib.util.find_spec("jax") is None:
         pytest.skip("JAX is not installed")
@@ -197,9 +255,34 @@ def test_jax_trains_the_same(task, bench):
         answers = {"ours": step.Bare(tasks.get(task)).check()}
         for variant in ("jit", "scan"):
             answers[variant] = workers.RemoteRunner(worker, variant).prepare("step", {"task": task})
-        step.verify({"task": task}, answers)
+        assert (answers["scan"] is None) == bool(tasks.get(task).image)
+        step.verify({"task": task}, {k: v for k, v in answers.items() if v is not None})
     finally:
         worker.close()
+
+
+def test_torch_trains_the_same_convolutions(bench):
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("PyTorch is not installed")
+    workers, case = bench("workers"), {"task": "T4"}
+    worker = workers.Worker("torch", 1)
+    try:
+        answers = {"ours": step.Bare(tasks.get("T4")).check()}
+        for variant in ("", "fused", "channels_last", "channels_last fused"):
+            answers[f"torch {variant}"] = workers.RemoteRunner(worker, variant).prepare("step", case)
+        assert len(answers) == 5
+        step.verify(case, answers)
+        answers["torch fused"]["losses"][4] += 2e-5
+        with pytest.raises(WrongResult, match="step 5: torch fused .* five decimals"):
+            step.verify(case, answers)
+        assert workers.RemoteRunner(worker, "channels_last").prepare("step", {"task": "T5"}) is None
+    finally:
+        worker.close()
+
+
+def test_peers_without_convolutions_take_no_part(bench):
+    with pytest.raises(NotImplementedError, match="convolutions"):
+        bench("peer_numpy").subject("step", {"task": "T4"}, "")
 
 
 def test_profile_leaves_the_trainer_as_it_was():

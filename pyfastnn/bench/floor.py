@@ -1,13 +1,22 @@
 """The physical floor of a training step: its arithmetic at the measured peak plus its compulsory bytes, nothing overlapped.
 
-Compulsory are, for one step: the rows of the batch, read where the data set lies and written once; every activation (a batch norm has one
-of its own), written, read forward, read backward, and its gradient written; every parameter read forward, read backward, read and
-written by the update; its gradient written and read; the optimizer's arrays read and written. Rows come at the read bandwidth of the
-level that holds the data set beside the rest, everything else at the update bandwidth of the level that holds the working set of a step.
+The arithmetic is that of `pyfastnn.bench.tasks.Task.flop`: for a linear layer 2 n inputs outputs for the output and as much for each of
+two gradients, for a convolution 2 n (pixels of the output) (kernel height) (kernel width) inputs outputs, and no gradient of the first
+layer's input.
+
+Compulsory are, for one step: the rows of the batch, read where the data set lies and written once; every activation (a batch norm and a
+pool have one of their own, a ReLU has none), written, read forward, read backward, and its gradient written; every parameter read
+forward, read backward, read and written by the update; its gradient written and read; the optimizer's arrays read and written. Rows come
+at the read bandwidth of the level that holds the data set beside the rest, everything else at the update bandwidth of the level that
+holds the working set of a step.
+
+A convolution's gradient behind a max pool is zero but for one of the pixels of a window, and whoever uses that does less arithmetic, and
+moves less, than is counted here: a net of convolutions can be quicker than this floor.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pyfastnn.bench.peaks import Peaks, level_of
@@ -51,13 +60,15 @@ def floor(task: Task, peaks: Peaks) -> Floor:
         From `pyfastnn.bench.peaks.measure`, of as many threads as the floor is for.
     """
     parameters = activations = 0
-    for layer in task.layers:
-        if layer[0] == "linear":
-            parameters += layer[1] * layer[2] + layer[2]
-            activations += layer[2]
-        elif layer[0] == "batch_norm":
-            parameters += 2 * layer[1]
-            activations += layer[1]
+    for (kind, *sizes), shape in zip(task.layers, task.shapes, strict=True):
+        if kind == "linear":
+            parameters += sizes[0] * sizes[1] + sizes[1]
+        elif kind == "conv2d":
+            parameters += sizes[0] ** 2 * sizes[1] * sizes[2] + sizes[2]
+        elif kind == "batch_norm":
+            parameters += 2 * sizes[0]
+        if kind in ("linear", "conv2d", "batch_norm", "max_pool2d"):
+            activations += math.prod(shape)
     slots = _SLOTS[task.optimizer]
     batch = _FLOAT * task.batch * task.features
     values = _FLOAT * task.batch * activations

@@ -6,6 +6,7 @@ A step is gather + forward + loss + backward + update on random float32 data in 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -22,6 +23,8 @@ CLASSES = 10
 WIDEST = 4096
 CHECK_STEPS = 50
 """Losses of so many steps are compared before anything is timed."""
+EXACT_STEPS, EXACT_ERROR = 5, 0.5e-5
+"""Without Adam, the first losses of nets of convolutions agree to five decimals."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Task:
     name, title : str
         ``"T1"``, and what it is.
     layers : tuple
-        ``("linear", inputs, outputs)``, ``("relu",)``, ``("tanh",)`` or ``("batch_norm", features)``.
+        ``("linear", inputs, outputs)``, ``("relu",)``, ``("tanh",)``, ``("batch_norm", features)``; on images
+        ``("conv2d", kernel size, inputs, outputs)`` (padding "same"), ``("max_pool2d", size)`` and ``("flatten",)``.
     batch, rows : int
         Rows a step, and rows of the data set (a multiple of ``batch``).
     optimizer : str
@@ -42,6 +46,8 @@ class Task:
         The decay applies to the weights of linear layers alone.
     precision : str
         ``"float32"``, or ``"bf16"`` for the large products (PyTorch: autocast).
+    image : tuple of int
+        Height, width and channels of a row; empty where a row is no image.
     """
 
     name: str
@@ -53,11 +59,33 @@ class Task:
     learning_rate: float
     weight_decay: float = 0.0
     precision: str = "float32"
+    image: tuple[int, ...] = ()
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of a row."""
+        return self.image or (int(self.layers[0][1]),)
 
     @property
     def features(self) -> int:
         """Numbers in a row."""
-        return int(self.layers[0][1])
+        return math.prod(self.row_shape)
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Shape of a row behind each layer."""
+        shape, found = self.row_shape, []
+        for kind, *sizes in self.layers:
+            if kind == "linear":
+                shape = (sizes[1],)
+            elif kind == "conv2d":
+                shape = (*shape[:2], sizes[2])
+            elif kind == "max_pool2d":
+                shape = (shape[0] // sizes[0], shape[1] // sizes[0], shape[2])
+            elif kind == "flatten":
+                shape = (math.prod(shape),)
+            found.append(shape)
+        return found
 
     @property
     def steps(self) -> int:
@@ -73,10 +101,19 @@ class Task:
 
     @property
     def flop(self) -> float:
-        """Floating point operations of the matrix products of one step."""
-        linear = [(i, o) for kind, i, o in (x for x in self.layers if x[0] == "linear")]
-        products = sum(3 * i * o for i, o in linear) - linear[0][0] * linear[0][1]
-        return float(2 * self.batch * products)
+        """Floating point operations of the matrix products and convolutions of one step, every term counted.
+
+        A layer computes its output and two gradients, the first one only that of its weights. A convolution multiplies each pixel of its
+        output by each weight of a filter, at the edges too. Where max pools let a quarter of a gradient through, that of the weights in
+        front of them needs fewer: a step may be quicker than these at the peak.
+        """
+        products = []
+        for (kind, *sizes), shape in zip(self.layers, self.shapes, strict=True):
+            if kind == "linear":
+                products.append(math.prod(sizes))
+            elif kind == "conv2d":
+                products.append(math.prod(shape) * sizes[0] ** 2 * sizes[1])
+        return float(2 * self.batch * (3 * sum(products) - products[0]))
 
 
 def _dense(*sizes: int, activation: str = "relu", norm: bool = False) -> tuple[Layer, ...]:
@@ -119,8 +156,37 @@ TASKS = {
             "adam",
             1e-3,
         ),
+        Task(
+            "T4",
+            "32x32x3 - 5x5x6 ReLU pool - 3x3x16 ReLU pool - 10, batch 64, momentum",
+            (
+                *(("conv2d", 5, 3, 6), ("relu",), ("max_pool2d", 2)),
+                *(("conv2d", 3, 6, 16), ("relu",), ("max_pool2d", 2)),
+                *(("flatten",), ("linear", 8 * 8 * 16, CLASSES)),
+            ),
+            64,
+            4992,
+            "momentum",
+            1e-3,
+            image=(32, 32, 3),
+        ),
         Task("T5", "64-32-10 ReLU, batch 32, Adam", _dense(64, 32, CLASSES), 32, 9984, "adam", 1e-3),
         Task("T6", "784-1024-1024-10 ReLU, batch 256, Adam", _dense(784, 1024, 1024, CLASSES), 256, 9984, "adam", 1e-4),
+        Task(
+            "T7",
+            "28x28x1 - 3x3x32 ReLU - 3x3x32 ReLU pool - 3x3x64 ReLU pool - 128 ReLU - 10, batch 64, Adam",
+            (
+                *(("conv2d", 3, 1, 32), ("relu",)),
+                *(("conv2d", 3, 32, 32), ("relu",), ("max_pool2d", 2)),
+                *(("conv2d", 3, 32, 64), ("relu",), ("max_pool2d", 2)),
+                *(("flatten",), ("linear", 7 * 7 * 64, 128), ("relu",), ("linear", 128, CLASSES)),
+            ),
+            64,
+            4992,
+            "adam",
+            3e-5,
+            image=(28, 28, 1),
+        ),
     )
 }
 
@@ -139,6 +205,12 @@ def only_float32(task: Task) -> None:
     """Raise NotImplementedError for a task in another precision: for peers that have no other."""
     if task.precision != "float32":
         raise NotImplementedError(f"{task.name} asks for {task.precision}")
+
+
+def no_images(task: Task) -> None:
+    """Raise NotImplementedError for a task on images: for peers without convolutions."""
+    if task.image:
+        raise NotImplementedError(f"{task.name} asks for convolutions")
 
 
 def get(name: str) -> Task:
@@ -170,11 +242,12 @@ def named_layers(task: Task) -> list[tuple[str, Layer]]:
 
 
 def data(task: Task) -> tuple[Array, Array, Array]:
-    """Return standard normal rows, labels (int64), and a random order of the rows (int64).
+    """Return standard normal rows (images: height, width, channels), labels (int64), and a random order of the rows (int64).
 
     Step k takes the rows ``order[j * batch : (j + 1) * batch]`` with ``j = k % steps``.
     """
-    return _data(task.rows, task.features)
+    X, y, order = _data(task.rows, task.features)
+    return X.reshape(task.rows, *task.row_shape), y, order
 
 
 @lru_cache(maxsize=1)
@@ -186,7 +259,10 @@ def _data(rows: int, features: int) -> tuple[Array, Array, Array]:
 
 
 def first_weights(task: Task) -> dict[str, Array]:
-    """Return every parameter by name (``"linear_1.w"`` of shape (inputs, outputs), ``"batch_norm_1.gamma"``)."""
+    """Return every parameter by name.
+
+    ``"linear_1.w"`` is of shape (inputs, outputs), ``"conv2d_1.w"`` of (height, width, inputs, outputs); ``"batch_norm_1.gamma"``.
+    """
     rng = np.random.default_rng(20240002)
     gain = 1.0 if ("tanh",) in task.layers else 2.0
     weights: dict[str, Array] = {}
@@ -194,6 +270,11 @@ def first_weights(task: Task) -> dict[str, Array]:
         if layer[0] == "linear":
             _, i, o = layer
             weights[f"{name}.w"] = (rng.standard_normal((i, o)) * np.sqrt(gain / i)).astype(np.float32)
+            weights[f"{name}.b"] = np.zeros(o, np.float32)
+        elif layer[0] == "conv2d":
+            _, size, i, o = layer
+            scale = np.sqrt(gain / (size * size * i))
+            weights[f"{name}.w"] = (rng.standard_normal((size, size, i, o)) * scale).astype(np.float32)
             weights[f"{name}.b"] = np.zeros(o, np.float32)
         elif layer[0] == "batch_norm":
             weights[f"{name}.gamma"] = np.ones(layer[1], np.float32)
