@@ -104,6 +104,16 @@ static void pixels_to_planes(const T* x, std::int64_t channels, std::int64_t pix
   constexpr int lanes = static_cast<int>(kLanes<T>);
   constexpr int most = lanes < kPiece ? lanes : kPiece;
   if (channels == 1) return to_planes<T, 1>(x, 1, 1, pixels, end, planes, plane);
+#if defined(PFN_ISA_AVX512)
+  if (channels == 3) {
+    const std::int64_t whole = pixels / lanes * lanes;
+    three_to_planes(x, whole, planes, plane);
+    if (whole == pixels) return;
+    x += 3 * whole;
+    pixels -= whole;
+    planes += whole;
+  }
+#endif
   if (channels > most && pixels > lanes) {  // whole lines of x at a time
     for (std::int64_t p = 0; p < pixels; p += lanes)
       pixels_to_planes(x + p * channels, channels, smaller(lanes, pixels - p), end, planes + p, plane);

@@ -18,6 +18,21 @@ struct ByteTypes {
 template <class T>
 using Bytes = typename ByteTypes<T>::type;
 
+// The low bytes of numbers. Written as a conversion of vectors the compiler would take them out one by one.
+#if defined(PFN_ISA_AVX512)
+static PFN_ALWAYS_INLINE __m128i low_bytes(Codes<float> codes) { return _mm512_cvtepi32_epi8((__m512i)codes); }
+static PFN_ALWAYS_INLINE __m128i low_bytes(Codes<double> codes) { return _mm512_cvtepi64_epi8((__m512i)codes); }
+
+template <class T>
+static PFN_ALWAYS_INLINE void store_codes(std::uint8_t* p, Codes<T> codes, Whole) {
+  const __m128i bytes = low_bytes(codes);
+  __builtin_memcpy(p, &bytes, kLanes<T>);
+}
+template <class T>
+static PFN_ALWAYS_INLINE void store_codes(std::uint8_t* p, Codes<T> codes, Part part) {
+  _mm_mask_storeu_epi8(p, low_mask_f(part.count), low_bytes(codes));
+}
+#else
 template <class T>
 static PFN_ALWAYS_INLINE void store_codes(std::uint8_t* p, Codes<T> codes, Whole) {
   *reinterpret_cast<typename ByteTypes<T>::unaligned*>(p) = __builtin_convertvector(codes, Bytes<T>);
@@ -25,14 +40,9 @@ static PFN_ALWAYS_INLINE void store_codes(std::uint8_t* p, Codes<T> codes, Whole
 template <class T>
 static PFN_ALWAYS_INLINE void store_codes(std::uint8_t* p, Codes<T> codes, Part part) {
   const Bytes<T> bytes = __builtin_convertvector(codes, Bytes<T>);
-#if defined(PFN_ISA_AVX512)
-  __m128i low = _mm_setzero_si128();
-  __builtin_memcpy(&low, &bytes, sizeof(bytes));
-  _mm_mask_storeu_epi8(p, low_mask_f(part.count), low);
-#else
   for (std::int64_t k = 0; k < part.count; ++k) p[k] = bytes[k];
-#endif
 }
+#endif
 
 // The largest value so far, and its cell.
 template <class T>
