@@ -221,6 +221,13 @@ def _conv_dx(s: Names) -> Any:
     return (dx.permute(0, 2, 3, 1),)
 
 
+def _conv_max_pool(s: Names) -> Any:
+    y, _ = torch.ops.aten.max_pool2d_with_indices(
+        torch.conv2d(_images(s.x), s.filters, s.b, *_conv_settings(s)), [2, 2], [2, 2]
+    )
+    return (y.permute(0, 2, 3, 1),)
+
+
 LIBRARY = {
     "linear_forward": lambda s: (torch.addmm(s.b, s.x, s.w, out=s.out),),
     "linear_dx": lambda s: (torch.mm(s.dy, s.w.t(), out=s.out),),
@@ -228,6 +235,7 @@ LIBRARY = {
     "linear_db": lambda s: (torch.sum(s.dy, 0, out=s.out),),
     "conv2d_forward": _conv_forward,
     "conv2d_dx": _conv_dx,
+    "conv2d_max_pool_forward": _conv_max_pool,
     "add": lambda s: (torch.add(s.a, s.b, out=s.out),),
     "relu_forward": lambda s: (torch.clamp_min(s.x, 0, out=s.out),),
     "relu_backward": lambda s: (aten.threshold_backward.grad_input(s.dy, s.y, 0, grad_input=s.out),),

@@ -100,6 +100,29 @@ static void to_planes_in_pieces(const T* x, std::int64_t channels, std::int64_t 
   }
 }
 
+#if defined(PFN_ISA_AVX512)
+// Entry `first` + 3 i, i = 0 .. lanes - 1, of three vectors that lie side by side.
+template <class T, int first, int... I>
+static PFN_ALWAYS_INLINE Vec<T> every_third(Vec<T> a, Vec<T> b, Vec<T> c, LaneList<I...>) {
+  constexpr int lanes = static_cast<int>(kLanes<T>);
+  const Vec<T> low = __builtin_shufflevector(a, b, (first + 3 * I < 2 * lanes ? first + 3 * I : 0)...);
+  return __builtin_shufflevector(low, c, (first + 3 * I < 2 * lanes ? I : first + 3 * I - lanes)...);
+}
+
+// All three channels of whole vectors of pixels: two permutations a vector, where squares would take a dozen shuffles.
+template <class T>
+static void three_to_planes(const T* x, std::int64_t pixels, T* planes, std::int64_t plane) {
+  constexpr std::int64_t lanes = kLanes<T>;
+  const typename LanesUpTo<static_cast<int>(lanes)>::type all{};
+  for (std::int64_t p = 0; p < pixels; p += lanes, x += 3 * lanes) {
+    const Vec<T> a = load<T>(x), b = load<T>(x + lanes), c = load<T>(x + 2 * lanes);
+    store<T>(planes + p, every_third<T, 0>(a, b, c, all));
+    store<T>(planes + plane + p, every_third<T, 1>(a, b, c, all));
+    store<T>(planes + 2 * plane + p, every_third<T, 2>(a, b, c, all));
+  }
+}
+#endif
+
 // Channels [c0, c0 + count), count <= P, of `pixels` pixels into planes. The pieces of whole vectors of pixels may be
 // read up to `end`; behind the last pixel up to lanes - 1 entries of a plane are overwritten.
 template <class T, int P>

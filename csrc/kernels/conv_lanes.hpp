@@ -267,23 +267,38 @@ static void lanes_prepare(OpCall& call, const Conv<T>& c, double ns) {
   if (plan.width > 0) call.local_bytes = band_source_rows(c, plan.band) * plan.width * c.source_channels() * item;
 }
 
+// What phase 0 leaves behind for all bands.
+template <class T>
+struct LanesFilters {
+  std::int64_t* notes;
+  T* packed;
+
+  PFN_ALWAYS_INLINE LanesFilters(const OpCall& call, const LanesPlan& plan) {
+    notes = static_cast<std::int64_t*>(call.scratch);
+    packed = reinterpret_cast<T*>(static_cast<char*>(call.scratch) + plan.notes);
+  }
+};
+
+// Panels [begin, end) of all groups.
+template <class T>
+static void lanes_pack(const Conv<T>& c, const LanesPlan& plan, std::int64_t begin, std::int64_t end,
+                       const LanesFilters<T>& to) {
+  const ConvPanels<T> panels(c.out_channels);
+  for (std::int64_t i = begin; i < end; ++i) {
+    const std::int64_t group = i / panels.count;
+    const std::int64_t p = i - group * panels.count;
+    pack_filters(c, panels, group, p, to.packed + (group * panels.padded() + panels.column(p)) * c.terms());
+    note_nonfinite(c, i, plan.panels, to.notes);
+  }
+}
+
 template <class T>
 static void lanes_run(const OpCall& call, const Conv<T>& c, int phase, std::int64_t begin, std::int64_t end,
                       void* local) {
   const LanesPlan plan = lanes_plan(c);
-  auto* const notes = static_cast<std::int64_t*>(call.scratch);
-  T* const packed = reinterpret_cast<T*>(static_cast<char*>(call.scratch) + plan.notes);
-  if (phase == 0) {
-    const ConvPanels<T> panels(c.out_channels);
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t group = i / panels.count;
-      const std::int64_t p = i - group * panels.count;
-      pack_filters(c, panels, group, p, packed + (group * panels.padded() + panels.column(p)) * c.terms());
-      note_nonfinite(c, i, plan.panels, notes);
-    }
-    return;
-  }
-  const bool exact = plan.width > 0 && any_noted(notes, plan.panels);
+  const LanesFilters<T> filters(call, plan);
+  if (phase == 0) return lanes_pack(c, plan, begin, end, filters);
+  const bool exact = plan.width > 0 && any_noted(filters.notes, plan.panels);
   for (std::int64_t i = begin; i < end;) {
     const std::int64_t image = i / c.rows.out;
     const std::int64_t r0 = i - image * c.rows.out;
@@ -291,7 +306,7 @@ static void lanes_run(const OpCall& call, const Conv<T>& c, int phase, std::int6
     if (exact)
       conv_exact(c, image, r0);
     else
-      lanes_band(c, plan, image, r0, r1, packed, static_cast<T*>(local));
+      lanes_band(c, plan, image, r0, r1, filters.packed, static_cast<T*>(local));
     i += r1 - r0;
   }
 }

@@ -35,6 +35,8 @@ struct PlanarPlan {
   std::int64_t plane;    // entries of a plane
   std::int64_t out_plane;
   std::int64_t notes;  // bytes
+
+  PFN_ALWAYS_INLINE std::int64_t out_row(std::int64_t lanes) const { return whole_rows ? vectors * lanes : ld; }
 };
 
 template <class T>
@@ -102,6 +104,16 @@ static void pixels_to_planes(const T* x, std::int64_t channels, std::int64_t pix
   constexpr int lanes = static_cast<int>(kLanes<T>);
   constexpr int most = lanes < kPiece ? lanes : kPiece;
   if (channels == 1) return to_planes<T, 1>(x, 1, 1, pixels, end, planes, plane);
+#if defined(PFN_ISA_AVX512)
+  if (channels == 3) {
+    const std::int64_t whole = pixels / lanes * lanes;
+    three_to_planes(x, whole, planes, plane);
+    if (whole == pixels) return;
+    x += 3 * whole;
+    pixels -= whole;
+    planes += whole;
+  }
+#endif
   if (channels > most && pixels > lanes) {  // whole lines of x at a time
     for (std::int64_t p = 0; p < pixels; p += lanes)
       pixels_to_planes(x + p * channels, channels, smaller(lanes, pixels - p), end, planes + p, plane);
@@ -203,13 +215,13 @@ static void planar_tiles(const Conv<T>& c, const PlanarPlan& plan, PlanarTile<T>
   }
 }
 
+// Output rows [r0, r0 + rows) of an image, at most a band, as planes behind those of the source. `y`: what will be
+// written from them.
 template <class T>
-static void planar_band(const Conv<T>& c, const PlanarPlan& plan, PlanarTile<T> tile, std::int64_t image,
-                        std::int64_t r0, std::int64_t rows, T* planes) {
-  constexpr std::int64_t lanes = kLanes<T>;
+static const T* planar_rows(const Conv<T>& c, const PlanarPlan& plan, PlanarTile<T> tile, std::int64_t image,
+                            std::int64_t r0, std::int64_t rows, T* planes, const T* y) {
   fill_planes(c, plan, image, r0, rows, planes);
   T* const out = planes + c.in_channels * plan.plane;
-  T* const y = c.out + (image * c.rows.out + r0) * c.columns.out * c.out_channels;
   const std::int64_t read = smaller(c.rows.source, r0 + rows + plan.ay.from + (plan.ay.taps - 1) * plan.ay.apart);
   tile.fetch_out = reinterpret_cast<const char*>(y);
   tile.fetch_source = reinterpret_cast<const char*>(c.source + (image * c.rows.source + larger(0, read)) *
@@ -218,9 +230,16 @@ static void planar_band(const Conv<T>& c, const PlanarPlan& plan, PlanarTile<T> 
     conv_shared(tile, c.out_channels, plan.ay.taps, planes, plan.ld, rows, plan.vectors, out);
   else
     planar_tiles(c, plan, tile, rows, planes, out);
-  const std::int64_t out_row = plan.whole_rows ? plan.vectors * lanes : plan.ld;
+  return out;
+}
+
+template <class T>
+static void planar_band(const Conv<T>& c, const PlanarPlan& plan, PlanarTile<T> tile, std::int64_t image,
+                        std::int64_t r0, std::int64_t rows, T* planes) {
+  T* const y = c.out + (image * c.rows.out + r0) * c.columns.out * c.out_channels;
+  const T* const out = planar_rows(c, plan, tile, image, r0, rows, planes, y);
   for (std::int64_t r = 0; r < rows; ++r)
-    planes_to_pixels(out + r * out_row, plan.out_plane, c.out_channels, c.columns.out,
+    planes_to_pixels(out + r * plan.out_row(kLanes<T>), plan.out_plane, c.out_channels, c.columns.out,
                      y + r * c.columns.out * c.out_channels, r + 1 < rows);
 }
 
@@ -235,32 +254,49 @@ static void planar_prepare(OpCall& call, const Conv<T>& c, double ns) {
   call.local_bytes = planar_bytes(c, plan);
 }
 
+// What phase 0 leaves behind for all bands.
+template <class T>
+struct PlanarFilters {
+  std::int64_t* notes;
+  std::int64_t* at;
+  T* w;
+
+  PFN_ALWAYS_INLINE PlanarFilters(const OpCall& call, const Conv<T>& c, const PlanarPlan& plan) {
+    notes = static_cast<std::int64_t*>(call.scratch);
+    at = reinterpret_cast<std::int64_t*>(static_cast<char*>(call.scratch) + plan.notes);
+    w = reinterpret_cast<T*>(at + c.terms());
+  }
+  PFN_ALWAYS_INLINE PlanarTile<T> tile(const Conv<T>& c, const PlanarPlan& plan) const {
+    const std::int64_t terms = plan.shared ? c.in_channels * c.columns.kernel : c.terms();
+    return PlanarTile<T>{terms, at, w, c.bias, plan.out_plane, nullptr, nullptr};
+  }
+};
+
+template <class T>
+static void planar_pack(const Conv<T>& c, const PlanarPlan& plan, const PlanarFilters<T>& to) {
+  const std::int64_t kh = c.rows.kernel;
+  const std::int64_t kw = c.columns.kernel;
+  for (std::int64_t k = 0; k < c.in_channels; ++k)
+    for (std::int64_t ky = 0; ky < kh; ++ky)
+      for (std::int64_t kx = 0; kx < kw; ++kx) {
+        const std::int64_t term = plan.shared ? (k * kw + kx) * kh + ky : (k * kh + ky) * kw + kx;
+        if (!plan.shared) to.at[term] = k * plan.plane + ky * plan.ay.apart * plan.ld + kx * plan.ax.apart;
+        if (plan.shared && ky == 0) to.at[k * kw + kx] = k * plan.plane + kx * plan.ax.apart;
+        const T* const from = c.filter(ky, kx, 0) + k * c.filter_in_step();
+        for (std::int64_t f = 0; f < c.out_channels; ++f)
+          to.w[term * c.out_channels + f] = from[f * c.filter_out_step()];
+      }
+  note_nonfinite(c, 0, 1, to.notes);
+}
+
 template <class T>
 static void planar_run(const OpCall& call, const Conv<T>& c, int phase, std::int64_t begin, std::int64_t end,
                        void* local) {
   const PlanarPlan plan = planar_plan(c);
-  auto* const notes = static_cast<std::int64_t*>(call.scratch);
-  auto* const at = reinterpret_cast<std::int64_t*>(static_cast<char*>(call.scratch) + plan.notes);
-  T* const w = reinterpret_cast<T*>(at + c.terms());
-  const std::int64_t kh = c.rows.kernel;
-  const std::int64_t kw = c.columns.kernel;
-  if (phase == 0) {
-    for (std::int64_t k = 0; k < c.in_channels; ++k)
-      for (std::int64_t ky = 0; ky < kh; ++ky)
-        for (std::int64_t kx = 0; kx < kw; ++kx) {
-          const std::int64_t term = plan.shared ? (k * kw + kx) * kh + ky : (k * kh + ky) * kw + kx;
-          if (!plan.shared) at[term] = k * plan.plane + ky * plan.ay.apart * plan.ld + kx * plan.ax.apart;
-          if (plan.shared && ky == 0) at[k * kw + kx] = k * plan.plane + kx * plan.ax.apart;
-          const T* const from = c.filter(ky, kx, 0) + k * c.filter_in_step();
-          for (std::int64_t f = 0; f < c.out_channels; ++f)
-            w[term * c.out_channels + f] = from[f * c.filter_out_step()];
-        }
-    note_nonfinite(c, 0, 1, notes);
-    return;
-  }
-  const bool exact = any_noted(notes, 1);
-  const PlanarTile<T> tile{
-      plan.shared ? c.in_channels * kw : c.terms(), at, w, c.bias, plan.out_plane, nullptr, nullptr};
+  const PlanarFilters<T> filters(call, c, plan);
+  if (phase == 0) return planar_pack(c, plan, filters);
+  const bool exact = any_noted(filters.notes, 1);
+  const PlanarTile<T> tile = filters.tile(c, plan);
   for (std::int64_t i = begin; i < end;) {
     const std::int64_t image = i / c.rows.out;
     const std::int64_t r0 = i - image * c.rows.out;

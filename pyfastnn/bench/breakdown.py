@@ -109,7 +109,7 @@ def cost_of(
 ) -> Cost:
     """Return the least work of an op for inputs of these shapes: from its spec where its sizes are those of the inputs.
 
-    Else it is each array moved once, and for a convolution a multiply-add for each pixel of the output and each weight that a filter has.
+    Else it is each array moved once, and for a convolution a multiply-add for each pixel it makes and each weight that a filter has.
 
     Parameters
     ----------
@@ -125,9 +125,10 @@ def cost_of(
     byte = itemsize * sum(math.prod(shape) for shape in (*shapes, *outputs) if shape is not None)
     if op.startswith("conv2d_"):
         weights = outputs[0] if "_dw" in op else shapes[1]
-        pixels = outputs[0] if op == "conv2d_forward" else shapes[1] if "_dw" in op else shapes[0]
+        pixels = outputs[0] if op.endswith("_forward") else shapes[1] if "_dw" in op else shapes[0]
+        cells = 4 if op == "conv2d_max_pool_forward" else 1  # of the convolution, for each that is stored
         assert weights is not None and pixels is not None
-        return Cost(2.0 * math.prod(pixels) * math.prod(weights[:3]), byte)
+        return Cost(2.0 * cells * math.prod(pixels) * math.prod(weights[:3]), byte)
     if any(any(arg.rules) for arg in (*schema(op).inputs, *schema(op).outputs)):
         return Cost(0.0, byte)  # its sizes follow from attributes too
     sizes: dict[str, int] = {}

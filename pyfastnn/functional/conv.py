@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pyfastnn._core import call as _call
@@ -235,6 +236,85 @@ def conv2d_dx(
     _check_groups("conv2d_dx", w, groups)
     attrs = (stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups, height, width)
     return _call("conv2d_dx", (dy, w), None if out is None else (out,), attrs)[0]
+
+
+def conv2d_max_pool(
+    x: NDArray[Any],
+    w: NDArray[Any],
+    b: NDArray[Any] | None = None,
+    *,
+    stride_h: int = 1,
+    stride_w: int = 1,
+    top: int = 0,
+    bottom: int = 0,
+    left: int = 0,
+    right: int = 0,
+    dilation_h: int = 1,
+    dilation_w: int = 1,
+    groups: int = 1,
+    out: NDArray[Any] | None = None,
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Slide filters over images and keep the largest value of each window of 2 x 2 outputs.
+
+    `max_pool` of `conv2d` with the same bits, faster: what the convolution gives is pooled while it is in cache, and never stored.
+
+    Parameters
+    ----------
+    x : ndarray of float32 or float64, shape (n, height, width, in_channels)
+        Images, channels last, C-contiguous. ``n`` may be 0.
+    w : ndarray of the same dtype, shape (kernel_h, kernel_w, in_channels / groups, out_channels)
+        Filters.
+    b : ndarray of the same dtype, shape (out_channels,), optional
+        Bias; none by default.
+    stride_h, stride_w : int, default 1
+        Steps of the filter, as in `conv2d`, and so all the numbers that follow. The windows of the pool touch.
+    top, bottom, left, right : int, default 0
+        Padding of the convolution; the pool has none.
+    dilation_h, dilation_w : int, default 1
+        Distance of neighbouring taps.
+    groups : int, default 1
+        Groups of channels.
+    out : ndarray of the same dtype, shape of ``y``, optional
+        Overwritten with ``y``; must not overlap the inputs.
+
+    Returns
+    -------
+    y : ndarray of the same dtype, shape (n, out_height // 2, out_width // 2, out_channels)
+        ``out`` if given, else a new array; ``out_height`` and ``out_width`` are those of `conv2d`. A last row or column without a
+        window is left out.
+    index : ndarray of uint8, shape of ``y``
+        Cell of the window that the value came from, ``2 * row + column``: the first of equal values, the last NaN.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an ndarray of the dtype of ``x``. Nothing is converted.
+    ValueError
+        As `conv2d` does.
+
+    Notes
+    -----
+    Error bound and bits as in `conv2d`. Gradients are those of the two: `max_pool_backward` of ``index``, then `conv2d_dx` and
+    `conv2d_dw`; or `conv2d_dw_pooled` at once.
+
+    References
+    ----------
+    LeCun, Bottou, Bengio and Haffner, "Gradient-based learning applied to document recognition" (1998); Zhou and Chellappa,
+    "Computation of optical flow using a neural network" (1988).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyfastnn import functional as F
+    >>> x = np.arange(12.0).reshape(1, 3, 4, 1)
+    >>> y, index = F.conv2d_max_pool(x, np.ones((2, 2, 1, 1)))
+    >>> y.ravel(), index.ravel()
+    (array([30.]), array([3], dtype=uint8))
+    """
+    _check_groups("conv2d_max_pool", w, groups)
+    attrs = (stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w, groups)
+    y, index = _call("conv2d_max_pool_forward", (x, w, b), None if out is None else (out, None), attrs)
+    return y, index
 
 
 def _check_groups(who: str, w: NDArray[Any], groups: int) -> None:

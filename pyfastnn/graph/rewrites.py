@@ -196,6 +196,39 @@ def pool_before_relu(graph: Graph) -> Graph:
     return Graph(values, nodes)
 
 
+def fuse_conv_pool(graph: Graph) -> Graph:
+    """Let a convolution whose output a max pool of touching 2 x 2 windows alone reads pool as it goes: its output is never stored.
+
+    All bits stay. Filters of one pixel are left alone: they are a product of matrices, which would store it all the same.
+
+    Parameters
+    ----------
+    graph : Graph
+        Forward nodes, perhaps with backward nodes, for which `sparse_pool_gradients` and `pool_before_relu` make it likelier. Not changed.
+
+    Returns
+    -------
+    Graph
+        The same values but for the outputs of these convolutions.
+    """
+    values, nodes = dict(graph.values), list(graph.nodes)
+    viewed = graph.views()
+    for conv in [n for n in nodes if n.op == "conv2d_forward"]:
+        (whole,) = conv.outputs
+        w = conv.inputs[1]
+        readers = [n for n in nodes if whole in n.inputs]
+        if len(readers) != 1 or readers[0].op != "max_pool_forward" or whole in viewed:
+            continue
+        pool = readers[0]
+        assert w is not None
+        if any(pool.attrs[k] != v for k, v in _TOUCHING.items()) or graph.values[w].shape[:2] == (1, 1):
+            continue
+        nodes[nodes.index(conv)] = replace(conv, op="conv2d_max_pool_forward", outputs=pool.outputs)
+        nodes.remove(pool)
+        del values[whole]
+    return Graph(values, nodes)
+
+
 def _is_sparse(graph: Graph, node: Node) -> bool:
     """Return whether ``conv2d_dw_pooled`` can do this node, and pays."""
     run = node.attrs["kernel_w"] * int(graph.values[node.outputs[0]].shape[2])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.graph import BATCH, Builder, Graph
 from pyfastnn.graph.autodiff import backward
-from pyfastnn.graph.rewrites import hoist_updates, pool_before_relu, sparse_pool_gradients, to_bf16
+from pyfastnn.graph.rewrites import fuse_conv_pool, hoist_updates, pool_before_relu, sparse_pool_gradients, to_bf16
 from pyfastnn.graph.schema import Dim
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
@@ -84,6 +84,7 @@ def training_graph(
     bf16: bool = False,
     form: Form = PLAIN,
     sparse_pools: bool = True,
+    fuse_pools: bool = True,
 ) -> Graph:
     """Return gather, forward, loss, backward and updates as one graph.
 
@@ -104,6 +105,8 @@ def training_graph(
     sparse_pools : bool, default True
         Whether gradients behind max pools stay pooled (`pyfastnn.graph.rewrites.sparse_pool_gradients`), and ReLUs before them come behind
         (`pool_before_relu`).
+    fuse_pools : bool, default True
+        Whether convolutions pool as they go where they can (`pyfastnn.graph.rewrites.fuse_conv_pool`).
 
     Raises
     ------
@@ -114,6 +117,7 @@ def training_graph(
     gradients = backward(builder, value, list(model.trained()))
     emit_updates(builder, model, optimizer, gradients)
     graph = pool_before_relu(sparse_pool_gradients(builder.graph)) if sparse_pools else builder.graph
+    graph = fuse_conv_pool(graph) if fuse_pools else graph
     graph = to_bf16(graph) if bf16 else graph
     return hoist_updates(graph) if hoist else graph
 
@@ -167,8 +171,8 @@ def _refuse_probabilities(graph: Graph, scores: str, loss: Loss) -> None:
 
 
 def evaluation_graph(model: Model, loss: Loss | Sequence[Head], form: Form = PLAIN) -> Graph:
-    """Return gather, prediction form and loss as one graph."""
-    return loss_graph(model, loss, training=False, form=form)[0].graph
+    """Return gather, prediction form and loss as one graph, pools fused as in training."""
+    return fuse_conv_pool(pool_before_relu(loss_graph(model, loss, training=False, form=form)[0].graph))
 
 
 @dataclass
