@@ -540,7 +540,7 @@ class Trainer:
     def make_slots(self) -> dict[str, Array]:
         """Allocate the optimizer's arrays unless they exist, and return them."""
         wanted = slot_shapes(self.model, self.optimizer)
-        if list(self.slots) != list(wanted):
+        if [(name, slot.shape) for name, slot in self.slots.items()] != list(wanted.items()):
             self.slots = start_slots(self.model, self.optimizer)
             self._compiled = None
         return self.slots
