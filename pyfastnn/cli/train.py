@@ -60,7 +60,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--arch",
         type=choice("architecture", network.ARCHITECTURES),
         metavar="NAME",
-        help=", ".join(network.ARCHITECTURES) + " (default mlp; cnn-small: two convolutions before the hidden layers, for images)",
+        help=", ".join(network.ARCHITECTURES)
+        + " (default mlp; cnn-small: two convolutions before the hidden layers, for images)",
     )
     add("--hidden", type=sizes, metavar="N,N", help="widths of the hidden layers (default 128; 0: none)")
     add(

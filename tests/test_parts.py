@@ -1,0 +1,95 @@
+"""Parts used the way a newcomer uses them: what goes wrong says so at once, in terms of what was written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pyfastnn as fnn
+from pyfastnn import nn, optim
+from pyfastnn.testing import assert_same_bits, rng_of
+
+SCALED = fnn.data.Standardize
+
+
+def rows(count=20):
+    rng = rng_of("parts")
+    return rng.standard_normal((count, 6)), np.arange(count) % 3
+
+
+def net(*last):
+    return nn.Sequential(nn.Linear(4), nn.Tanh(), nn.Linear(3), *last)
+
+
+def squared(scores, targets):
+    difference = scores - targets
+    return (difference**2).mean(), 2 * difference / difference.size
+
+
+def test_a_trainer_goes_on_behind_a_head_of_another_size(tmp_path):
+    X, y = rows()
+    trainer = fnn.Trainer(net(), optimizer=optim.Adam(ema=0.9), seed=1)
+    trainer.fit(X, y, epochs=2, verbose=0)
+    trainer.model.replace_head(nn.Linear(5))
+    trainer.fit(X, np.arange(20) % 5, epochs=2, verbose=0)
+    assert trainer.slots["linear_2.w.m"].shape == (4, 5)
+    trainer.checkpoint(tmp_path / "run")
+    again = fnn.Trainer.resume(tmp_path / "run")
+    for each in (trainer, again):
+        each.fit(X, np.arange(20) % 5, epochs=1, verbose=0)
+    for name, array in trainer.model.arrays().items():
+        assert_same_bits(again.model.arrays()[name], array)
+
+
+def test_a_checkpoint_that_could_not_be_read_is_not_written(tmp_path):
+    X, _ = rows()
+    trainer = fnn.Trainer(nn.Sequential(nn.Linear(2)), nn.CustomLoss(squared))
+    trainer.step(X, X[:, :2])
+    with pytest.raises(TypeError, match=r"checkpoint: CustomLoss\(squared\) cannot be saved; model.save writes"):
+        trainer.checkpoint(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_predictor_of_python_functions_is_refused_when_it_is_made():
+    model = nn.Sequential(nn.Linear(3), nn.Lambda(np.square)).build(6)
+    with pytest.raises(ValueError, match="predictor: 'lambda_1' is a function of Python"):
+        model.predictor()
+
+
+@pytest.mark.parametrize("given", [3.0, (1.0, 2.0, 3.0)])
+def test_a_loss_that_gives_no_pair_is_told_what_to_give(given):
+    X, _ = rows()
+    trainer = fnn.Trainer(nn.Sequential(nn.Linear(2)), nn.CustomLoss(lambda s, t: given))
+    with pytest.raises(TypeError, match=r"CustomLoss: the function gave (float|tuple), expected the pair"):
+        trainer.step(X, X[:, :2])
+
+
+def test_a_sigmoid_of_a_sigmoid_is_refused():
+    X, y = rows()
+    trainer = fnn.Trainer(net(nn.Sigmoid()), "binary_cross_entropy")
+    with pytest.raises(ValueError, match="the model ends in 'sigmoid_1', and the loss BinaryCrossEntropy"):
+        trainer.fit(X, np.eye(3)[y], verbose=0)
+    fnn.Trainer(net(nn.Sigmoid()), "mean_squared_error").fit(X, np.eye(3)[y], epochs=1, verbose=0)
+
+
+x = nn.Input((6,))
+WRONG = {
+    "copy_from": (lambda: net().build(6).copy_from(5), TypeError, "'other' is 5, expected a model"),
+    "tau": (lambda: net().build(6).copy_from(net().build(6), tau="a"), TypeError, "'tau' is 'a', expected a number"),
+    "head": (lambda: net().build(6).replace_head(5), TypeError, "'layer' is 5, expected a layer"),
+    "preprocess": (lambda: nn.Sequential(nn.Linear(3), preprocess="center"), TypeError, "preprocess is 'center'"),
+    "class": (lambda: nn.Sequential(nn.Linear(3), preprocess=SCALED), TypeError, "preprocess is <class"),
+    "of a graph": (
+        lambda: nn.Model({"x": x}, nn.Linear(3)(x), preprocess={"x": 3}),
+        TypeError,
+        r"preprocess is 3, expected a preprocessing such as fnn.data.Standardize\(\)",
+    ),
+    "two values": (lambda: nn.Linear(3)(x, x), TypeError, "Linear: called on 2 values, expected one"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_arguments_are_named(case):
+    call, exception, message = WRONG[case]
+    with pytest.raises(exception, match=message):
+        call()
