@@ -76,7 +76,8 @@ def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array], int]:
     TypeError
         If a model with several inputs does not get a dict, or rows hold no numbers.
     ValueError
-        If an input is missing or unknown, or shapes or numbers of rows do not fit.
+        If an input is missing or unknown, shapes or numbers of rows do not fit, or a number is outside the vocabulary of an
+        `Embedding` that reads the input.
     """
     inputs = model.network.inputs
     if not isinstance(X, Mapping):
@@ -97,6 +98,7 @@ def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array], int]:
         items = None if shape is None else math.prod(shape)
         if symbol.dtype == "int64":
             found[key] = as_numbers(X[key], shown, items)
+            _check_vocabulary(found[key], shown, key, model)
         else:
             found[key] = as_rows(X[key], shown, items, model.dtype)
     counts = {key: len(rows) for key, rows in found.items()}
@@ -106,6 +108,23 @@ def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array], int]:
             first = next(iter(counts))
             raise ValueError(f"{name}[{key!r}] has {other} rows, expected {count} as {name}[{first!r}] has")
     return found, count
+
+
+def _check_vocabulary(numbers: NDArray[np.int64], name: str, key: str, model: Model) -> None:
+    """Raise ValueError unless every embedding that looks these numbers up has them: the rows would be NaN, and predict labels."""
+    from pyfastnn.nn.embedding import Embedding
+
+    place = list(model.network.inputs).index(key)
+    readers = [model.layers[call.layer] for call in model.network.calls if call.sources == (place,)]
+    words = [layer.vocabulary for layer in readers if isinstance(layer, Embedding)]
+    if not words or not numbers.size:
+        return
+    low, high = int(numbers.min()), int(numbers.max())
+    if low < 0 or high >= min(words):
+        raise ValueError(
+            f"{name!r} holds {low if low < 0 else high}, expected whole numbers from 0 to {min(words) - 1} as the vocabulary of "
+            "nn.Embedding has"
+        )
 
 
 def as_weights(weights: Any, name: str, count: int, rows_name: str) -> NDArray[np.float64]:

@@ -93,3 +93,49 @@ def test_wrong_arguments_are_named(case):
     call, exception, message = WRONG[case]
     with pytest.raises(exception, match=message):
         call()
+
+
+def sentences():
+    words, more = nn.Input((4,), name="words", dtype="int64"), nn.Input((), name="more", dtype="int64")
+    table = nn.Embedding(7, 3)
+    return nn.Model([words, more], nn.Linear(3)(nn.Concat()(nn.Flatten()(table(words)), nn.Embedding(5, 3)(more))))
+
+
+@pytest.mark.parametrize(("key", "index", "highest"), [("words", 7, 6), ("words", -1, 6), ("more", 5, 4)])
+def test_words_outside_the_vocabulary_are_refused(key, index, highest):
+    model, rng = sentences(), rng_of("sentences")
+    good = {"words": rng.integers(0, 7, (20, 4)), "more": rng.integers(0, 5, 20)}
+    bad = {name: array.copy() for name, array in good.items()}
+    bad[key].flat[3] = index
+    y = np.arange(20) % 3
+    trainer = fnn.Trainer(model)
+    trainer.step(good, y)
+    calls = [
+        lambda: trainer.fit(bad, y, verbose=0),
+        lambda: trainer.step(bad, y),
+        lambda: trainer.evaluate(bad, y),
+        lambda: trainer.forward(bad),
+        lambda: model.predict(bad),
+    ]
+    message = rf"X\['{key}'\].* holds {index}, expected whole numbers from 0 to {highest} as the vocabulary"
+    for call in calls:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_words_of_the_only_input_are_checked_in_every_step():
+    words = nn.Input((4,), dtype="int64")
+    trainer = fnn.Trainer(nn.Model(words, nn.Linear(3)(nn.Flatten()(nn.Embedding(7, 3)(words)))))
+    X, y = rng_of("words").integers(0, 7, (20, 4)), np.arange(20) % 3
+    for _ in range(3):
+        trainer.step(X, y)
+    X[3, 2] = 7
+    with pytest.raises(ValueError, match="'X' holds 7, expected whole numbers from 0 to 6"):
+        trainer.step(X, y)
+
+
+def test_an_embedding_of_floats_is_refused_where_it_is_called():
+    with pytest.raises(
+        ValueError, match=r"Embedding: called on .*, which holds floats; make it nn.Input\(shape, dtype"
+    ):
+        nn.Embedding(5, 3)(x)
