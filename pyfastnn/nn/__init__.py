@@ -1,5 +1,8 @@
 """Layers, losses, initializers and models: what a user writes a network with."""
 
+from typing import TYPE_CHECKING
+
+from pyfastnn._names import unknown
 from pyfastnn.nn import initializers
 from pyfastnn.nn.activation import (
     ELU,
@@ -90,3 +93,11 @@ __all__ = [
     "Tanh",
     "initializers",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to find wrong names itself
+
+    def __getattr__(name: str) -> object:
+        """Answer an unknown name with the nearest known one."""
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(unknown(f"name in {__name__}", name, __all__))

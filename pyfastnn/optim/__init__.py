@@ -1,5 +1,8 @@
 """Update rules: how a gradient changes a parameter. And schedules: how the learning rate goes."""
 
+from typing import TYPE_CHECKING
+
+from pyfastnn._names import unknown
 from pyfastnn.optim.optimizer import Optimizer
 from pyfastnn.optim.plateau import ReduceOnPlateau
 from pyfastnn.optim.rules import SGD, AdaGrad, Adam, AdamW, RMSProp, get
@@ -36,3 +39,11 @@ __all__ = [
     "get",
     "plot_schedule",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to find wrong names itself
+
+    def __getattr__(name: str) -> object:
+        """Answer an unknown name with the nearest known one."""
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(unknown(f"name in {__name__}", name, __all__))
