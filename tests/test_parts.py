@@ -41,6 +41,23 @@ def test_a_trainer_goes_on_behind_a_head_of_another_size(tmp_path):
         assert_same_bits(again.model.arrays()[name], array)
 
 
+def test_freezing_a_layer_leaves_the_moments_of_the_others():
+    X, y = rows()
+    trainer = fnn.Trainer(net(), optimizer=optim.Adam(ema=0.9), seed=1)
+    trainer.fit(X, y, epochs=2, verbose=0)
+    before = {name: slot.copy() for name, slot in trainer.slots.items()}
+    trainer.model.freeze("linear_1")
+    after = trainer.make_slots()
+    assert set(after) == {name for name in before if name.startswith("linear_2")}
+    for name, slot in after.items():
+        assert_same_bits(slot, before[name])
+    trainer.model.unfreeze()
+    assert not trainer.make_slots()["linear_1.w.m"].any()
+    assert_same_bits(trainer.make_slots()["linear_2.w.v"], before["linear_2.w.v"])
+    trainer.optimizer = optim.RMSProp(momentum=0.5)
+    assert not any(slot.any() for slot in trainer.make_slots().values())
+
+
 def test_a_checkpoint_that_could_not_be_read_is_not_written(tmp_path):
     X, _ = rows()
     trainer = fnn.Trainer(nn.Sequential(nn.Linear(2)), nn.CustomLoss(squared))

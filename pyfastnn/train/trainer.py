@@ -128,6 +128,7 @@ class Trainer:
         self.epoch = 0
         self.step_count = 0
         self.slots: dict[str, Array] = {}
+        self._slots_of = ""  # kind of the update rule they were made for
         self.first_loss = math.nan
         self._compiled: Compiled | None = None
         self._stepper: Stepper | None = None
@@ -538,10 +539,12 @@ class Trainer:
     # Within
 
     def make_slots(self) -> dict[str, Array]:
-        """Allocate the optimizer's arrays unless they exist, and return them."""
+        """Allocate the optimizer's arrays unless they exist, and return them; those of arrays that stay trained keep their values."""
         wanted = slot_shapes(self.model, self.optimizer)
         if [(name, slot.shape) for name, slot in self.slots.items()] != list(wanted.items()):
-            self.slots = start_slots(self.model, self.optimizer)
+            kept = self.slots if self._slots_of == self.optimizer.kind else {}
+            self.slots = start_slots(self.model, self.optimizer, kept)
+            self._slots_of = self.optimizer.kind
             self._compiled = None
         return self.slots
 
