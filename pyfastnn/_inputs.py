@@ -155,7 +155,8 @@ def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array | Csr], 
     TypeError
         If a model with several inputs does not get a dict, rows hold no numbers, or sparse ones meet a preprocessing.
     ValueError
-        If an input is missing or unknown, or shapes or numbers of rows do not fit.
+        If an input is missing or unknown, shapes or numbers of rows do not fit, or a number is outside the vocabulary of an
+        `Embedding` that reads the input.
     """
     inputs = model.network.inputs
     if not isinstance(X, Mapping):
@@ -175,7 +176,9 @@ def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array | Csr], 
         shape = model.input_shapes.get(key)
         items = None if shape is None else math.prod(shape)
         if symbol.dtype == "int64":
-            found[key] = as_numbers(X[key], shown, items)
+            numbers = as_numbers(X[key], shown, items)
+            _check_vocabulary(numbers, shown, key, model)
+            found[key] = numbers
         elif isinstance(X[key], Csr) or is_sparse(X[key]):
             if key in model.preprocessors:
                 raise TypeError(
@@ -211,6 +214,23 @@ def split_ignored(y: Any, label: int | str, name: str) -> tuple[Array, NDArray[n
     else:
         ignored = labels == label
     return labels[~ignored], ignored
+
+
+def _check_vocabulary(numbers: NDArray[np.int64], name: str, key: str, model: Model) -> None:
+    """Raise ValueError unless every embedding that looks these numbers up has them: the rows would be NaN, and predict labels."""
+    from pyfastnn.nn.embedding import Embedding
+
+    place = list(model.network.inputs).index(key)
+    readers = [model.layers[call.layer] for call in model.network.calls if call.sources == (place,)]
+    words = [layer.vocabulary for layer in readers if isinstance(layer, Embedding)]
+    if not words or not numbers.size:
+        return
+    low, high = int(numbers.min()), int(numbers.max())
+    if low < 0 or high >= min(words):
+        raise ValueError(
+            f"{name!r} holds {low if low < 0 else high}, expected whole numbers from 0 to {min(words) - 1} as the vocabulary of "
+            "nn.Embedding has"
+        )
 
 
 def as_weights(weights: Any, name: str, count: int, rows_name: str) -> NDArray[np.float64]:

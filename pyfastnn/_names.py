@@ -54,7 +54,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     Returns
     -------
     str or None
-        What other libraries call so, or the best match in its own spelling; None when nothing is similar (ratio under 0.6).
+        What other libraries call so; else the best match in its own spelling: the most similar name (ratio 0.6 or more), else the first
+        of these initials, else the first one that begins so; None when there is none.
     """
     import difflib
 
@@ -65,7 +66,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     if meant and name.lower() not in spelled:
         return meant[0]
     found = difflib.get_close_matches(name.lower(), list(spelled), n=1, cutoff=0.6)
-    return spelled[found[0]] if found else None
+    if found:
+        return spelled[found[0]]
+    asked = name.lower()
+    short = [k for k in spelled if len(asked) > 1 and asked == "".join(part[:1] for part in k.split("_"))]
+    begun = [k for k in spelled if len(asked) > 1 and k.startswith(asked)]
+    return next((spelled[k] for k in [*short, *begun]), None)
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
@@ -98,7 +104,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
 
 
 def helpful_keywords(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function or constructor answer an unknown keyword with the nearest known one.
+    """Make a function or constructor answer an unknown keyword with the nearest known one, and an argument too many with the keywords.
 
     Parameters
     ----------
@@ -122,10 +128,16 @@ def helpful_keywords(function: Callable[P, R]) -> Callable[P, R]:
             if any(p.kind is p.VAR_KEYWORD for p in known.values()):
                 raise
             strange = [k for k in kwargs if k not in known]
-            if not strange:
+            places = [k for k, p in known.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+            spread = any(p.kind is p.VAR_POSITIONAL for p in known.values())
+            if not strange and (spread or len(args) <= len(places)):
                 raise
             names = [k for k, p in known.items() if k != "self" and p.kind is not p.VAR_POSITIONAL]
             owner = function.__qualname__.removesuffix(".__init__")
+            if not strange:
+                raise TypeError(
+                    f"{owner}: {args[len(places)]!r} is a positional argument too many; keywords: {', '.join(names)}"
+                ) from None
             raise TypeError(f"{owner}: {unknown('keyword', strange[0], names)}") from None
 
     return called

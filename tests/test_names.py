@@ -29,6 +29,19 @@ CALLS = {
     ),
 }
 
+CALLS |= {
+    "initials": (lambda: optim.Adam(lr=0.1), r"Adam: unknown keyword 'lr', did you mean 'learning_rate'\?"),
+    "too many": (lambda: nn.BatchNorm(64), "BatchNorm: 64 is a positional argument too many; keywords: momentum, eps"),
+    "too many of a crop": (
+        lambda: nn.RandomCrop(4),
+        "RandomCrop: 4 is a positional argument too many; keywords: padding",
+    ),
+    "too many for fit": (
+        lambda: fnn.Trainer(nn.Sequential(nn.Linear(2))).fit(np.zeros((2, 1)), [0, 1], 10),
+        "Trainer.fit: 10 is a positional argument too many; keywords: X, y, rows",
+    ),
+}
+
 
 @pytest.mark.parametrize("case", CALLS)
 def test_unknown_keywords(case):
@@ -70,3 +83,26 @@ def test_nearest_ignores_case_and_answers_nothing_for_nothing_similar():
 def test_names_of_other_libraries_lead_to_ours(call, wanted):
     with pytest.raises((AttributeError, TypeError, ValueError), match=f"did you mean '{wanted}'"):
         call()
+
+
+def test_nearest_knows_initials_and_beginnings():
+    assert nearest("mse", ["mean_absolute_error", "mean_squared_error"]) == "mean_squared_error"
+    assert nearest("he", ["xavier_normal", "he_normal", "he_uniform"]) == "he_normal"
+    assert nearest("acc", ["loss", "accuracy"]) == "accuracy"
+    assert nearest("a", ["accuracy"]) is None
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "meant"),
+    [
+        (nn, "Conv2D", "Conv2d"),
+        (nn, "ReLu", "ReLU"),
+        (optim, "Adagrad", "AdaGrad"),
+        (fnn.functional, "leakyrelu", "leaky_relu"),
+        (fnn.gates, "multiply", "Multiply"),
+    ],
+)
+def test_unknown_names_of_modules(module, name, meant):
+    with pytest.raises(AttributeError, match=f"unknown name in {module.__name__} '{name}', did you mean '{meant}'"):
+        getattr(module, name)
+    assert not hasattr(module, "__wrapped__")

@@ -453,10 +453,11 @@ def test_normalized_chain_trains():
     assert trainer.evaluate(X, y)["accuracy"] > 0.95
 
 
-def test_an_unknown_word_of_a_model_gives_nan_scores():
-    model, X = sentence_model("float32")
-    model.build(seed=1)
-    X["words"][5, 1] = 7
+def test_an_unknown_word_behind_another_layer_gives_nan_scores():
+    words = nn.Input((2, 2), dtype="int64")
+    model = nn.Model(words, nn.Linear(2)(nn.Flatten()(nn.Embedding(7, 3)(nn.Flatten()(words)))))
+    X = rng_of("unknown word").integers(0, 7, (8, 2, 2))
+    X[5, 1, 0] = 7
     scores = model(X)
     assert np.isnan(scores[5]).all()
     assert np.isfinite(np.delete(scores, 5, axis=0)).all()

@@ -6,6 +6,9 @@ nothing is converted or broadcast. ``out=`` gives the array to write; update rul
 The functions keep no state and build no graph.
 """
 
+from typing import TYPE_CHECKING
+
+from pyfastnn._names import unknown
 from pyfastnn.functional.activation import (
     add,
     exp,
@@ -183,3 +186,11 @@ __all__ = [
     "tanh",
     "tanh_backward",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to find wrong names itself
+
+    def __getattr__(name: str) -> object:
+        """Answer an unknown name with the nearest known one."""
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(unknown(f"name in {__name__}", name, __all__))

@@ -66,6 +66,9 @@ True
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from pyfastnn._names import unknown
 from pyfastnn.gates.elementwise import (
     Add,
     AddConstant,
@@ -114,3 +117,11 @@ __all__ = [
     "Tanh",
     "Wire",
 ]
+
+if not TYPE_CHECKING:  # a type checker is to find wrong names itself
+
+    def __getattr__(name: str) -> object:
+        """Answer an unknown name with the nearest known one."""
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(unknown(f"name in {__name__}", name, __all__))

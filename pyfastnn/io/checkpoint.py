@@ -45,7 +45,12 @@ def save(trainer: Trainer, path: str | Path) -> None:
     ------
     RuntimeError
         If the model is not built.
+    TypeError
+        If a loss or a layer is a function of Python: code is never saved. No file is written then.
     """
+    for head in trainer.heads:
+        if head.loss.kind not in losses.LOSSES:
+            raise TypeError(f"checkpoint: {head.loss!r} cannot be saved; model.save writes the weights")
     tensors, metadata = to_file(trainer.model)
     tensors.update({_SLOT + name: array for name, array in trainer.make_slots().items()})
     for column in trainer.history.columns:

@@ -1,7 +1,8 @@
 """Layers, losses, initializers and models: what a user writes a network with."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pyfastnn._names import unknown
 from pyfastnn.nn import initializers
 from pyfastnn.nn.activation import (
     ELU,
@@ -94,8 +95,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Answer a name that does not exist with the nearest that does."""
-    from pyfastnn._names import unknown
+if not TYPE_CHECKING:  # a type checker is to find wrong names itself
 
-    raise AttributeError(unknown("layer, loss or model", name, __all__))
+    def __getattr__(name: str) -> object:
+        """Answer an unknown name with the nearest known one."""
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(unknown(f"name in {__name__}", name, __all__))

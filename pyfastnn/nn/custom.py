@@ -80,7 +80,10 @@ class _LossFunction:
         self.function = function
 
     def forward(self, scores: Array, targets: Array) -> tuple[Array, ...]:
-        loss, gradient = self.function(scores, targets)
+        found = self.function(scores, targets)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise TypeError(f"CustomLoss: the function gave {type(found).__name__}, expected the pair (loss, dscores)")
+        loss, gradient = found
         return np.array([float(loss)]), _checked(gradient, scores.shape, "CustomLoss", "the gradient")
 
     def gradients(

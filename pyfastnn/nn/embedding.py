@@ -8,6 +8,7 @@ from pyfastnn.graph import Builder
 from pyfastnn.nn import initializers
 from pyfastnn.nn.initializers import Normal
 from pyfastnn.nn.layer import Layer, Parameter, Shape, whole
+from pyfastnn.nn.symbolic import Symbol
 
 _STANDARD = Normal(1.0)
 
@@ -34,7 +35,7 @@ class Embedding(Layer):
     Notes
     -----
     Rows of shape (t,) become rows of shape (t, dim). The parameter ``table`` has shape (vocabulary, dim) and a dense gradient; weight
-    decay applies to it. A number outside the vocabulary gives NaN, which the loss shows.
+    decay applies to it. A model refuses an input with a number outside the vocabulary; behind another layer it gives NaN.
     """
 
     kind = "embedding"
@@ -43,6 +44,15 @@ class Embedding(Layer):
         self.vocabulary = whole("Embedding", "vocabulary", vocabulary)
         self.dim = whole("Embedding", "dim", dim)
         self.init = initializers.from_config(init)
+
+    def __call__(self, *xs: Symbol) -> Symbol:
+        """Apply the layer to an input of whole numbers; see `Layer.__call__`."""
+        for x in xs:
+            if isinstance(x, Symbol) and x.layer is None and x.dtype != "int64":
+                raise ValueError(
+                    f"Embedding: called on {x!r}, which holds floats; make it nn.Input(shape, dtype='int64')"
+                )
+        return super().__call__(*xs)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape with ``dim`` as the last dimension."""

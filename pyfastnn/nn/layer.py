@@ -84,7 +84,14 @@ class Layer:
             raise TypeError(
                 f"{type(self).__name__}: called on nothing, expected nn.Input(...) or outputs of other layers"
             )
-        return Symbol(self.output_shape(*(x.shape for x in xs)), self, xs)
+        shapes = [x.shape for x in xs]
+        try:
+            inspect.signature(self.output_shape).bind(*shapes)
+        except TypeError:
+            raise TypeError(
+                f"{type(self).__name__}: called on {len(xs)} values, expected one; nn.Concat()(...) or nn.Add()(...) joins them"
+            ) from None
+        return Symbol(self.output_shape(*shapes), self, xs)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of one row of the output, given that of the input (both without the batch)."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyfastnn._names import helpful_keywords, unknown
 from pyfastnn.graph import BATCH, Builder
 from pyfastnn.nn import initializers
-from pyfastnn.nn.layer import Layer, Parameter, Shape
+from pyfastnn.nn.layer import Layer, Parameter, Shape, number
 from pyfastnn.nn.prediction import Predicting
 from pyfastnn.nn.symbolic import Call, Network, Symbol, trace
 
@@ -100,6 +100,9 @@ class Model(Predicting):
                     raise ValueError(f"preprocess: input {name!r} holds whole numbers, expected one of floats")
         elif preprocess is not None and len(network.inputs) > 1:
             raise TypeError("preprocess: the model has several inputs, expected a dict by input")
+        for given in preprocess.values() if isinstance(preprocess, Mapping) else [preprocess]:
+            if given is not None and (isinstance(given, type) or not hasattr(given, "output_shape")):
+                raise TypeError(f"preprocess is {given!r}, expected a preprocessing such as fnn.data.Standardize()")
         self.preprocess = preprocess
         self.classes: dict[str, Array] = {}
         self.tasks: dict[str, str] = {}
@@ -355,9 +358,14 @@ class Model(Predicting):
 
         Raises
         ------
+        TypeError
+            If ``other`` is no model or ``tau`` no number.
         ValueError
             If names or shapes differ, or ``tau`` lies outside.
         """
+        if not isinstance(other, Model):
+            raise TypeError(f"copy_from: 'other' is {other!r}, expected a model")
+        tau = number("copy_from", "tau", tau, -math.inf, math.inf)
         if not 0 < tau <= 1:
             raise ValueError(f"copy_from: 'tau' is {tau!r}, expected above 0 to 1")
         if tau == 1:
@@ -411,11 +419,15 @@ class Model(Predicting):
 
         Raises
         ------
+        TypeError
+            If ``layer`` is no layer.
         RuntimeError
             If the model is not built.
         ValueError
             If the model has several outputs, the last layer is called more than once, or the new one does not fit.
         """
+        if not isinstance(layer, Layer):
+            raise TypeError(f"replace_head: 'layer' is {layer!r}, expected a layer such as nn.Linear(5)")
         kept = dict(self.arrays())
         if len(self.network.outputs) > 1:
             raise ValueError(f"replace_head: the model has the outputs {', '.join(self.network.outputs)}, expected one")
@@ -525,12 +537,12 @@ class Model(Predicting):
         rows = [("layer", "settings", "output", "parameters")]
         total = 0
         seen: set[str] = set()
-        for number, call in enumerate(self.network.calls):
+        for place, call in enumerate(self.network.calls):
             mine = [k for k in self._arrays if k.startswith(call.layer + ".") and self.declared[k].learned]
             count = 0 if call.layer in seen else sum(self._arrays[k].size for k in mine)
             seen.add(call.layer)
             total += count
-            shape = "?" if shapes is None else str(shapes[len(self.network.inputs) + number])
+            shape = "?" if shapes is None else str(shapes[len(self.network.inputs) + place])
             note = " (frozen)" if call.layer in self.frozen and mine else ""
             rows.append((call.layer, repr(self.layers[call.layer]), shape, f"{count}{note}"))
         widths = [max(len(r[i]) for r in rows) for i in range(4)]

@@ -63,6 +63,9 @@ class Predictor:
         arrays = model.arrays()
         graph = model.prediction_graph()
         lowered = lower({"predict": graph}, {"scores": "row"})
+        if lowered.functions:
+            called = next(node.name for node in graph.nodes if node.op == "python")
+            raise ValueError(f"predictor: {called!r} is a function of Python, which only the model itself can call")
         bound = {k: v for k, v in arrays.items() if k in graph.values}
         bound |= model.folded()
         bound["index"] = np.arange(self.max_batch, dtype=np.int64)

@@ -1,7 +1,8 @@
 """Update rules: how a gradient changes a parameter. And schedules: how the learning rate goes."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from pyfastnn._names import unknown
 from pyfastnn.optim.optimizer import Optimizer
 from pyfastnn.optim.plateau import ReduceOnPlateau
 from pyfastnn.optim.rules import SGD, AdaGrad, Adam, AdamW, RMSProp, get
@@ -39,9 +40,10 @@ __all__ = [
     "plot_schedule",
 ]
 
+if not TYPE_CHECKING:  # a type checker is to find wrong names itself
 
-def __getattr__(name: str) -> Any:
-    """Answer a name that does not exist with the nearest that does."""
-    from pyfastnn._names import unknown
-
-    raise AttributeError(unknown("update rule or schedule", name, __all__))
+    def __getattr__(name: str) -> object:
+        """Answer an unknown name with the nearest known one."""
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(unknown(f"name in {__name__}", name, __all__))

@@ -111,7 +111,7 @@ def training_graph(
     Raises
     ------
     ValueError
-        If the model ends in a softmax and the loss has one in it.
+        If the model ends in a softmax, or a sigmoid, and the loss has one in it.
     """
     builder, value = loss_graph(model, loss, training=True, form=form)
     gradients = backward(builder, value, list(model.trained()))
@@ -160,12 +160,17 @@ def _weights(builder: Builder, head: Head, index: str) -> str:
 
 
 def _refuse_probabilities(graph: Graph, scores: str, loss: Loss) -> None:
-    """Raise where a softmax would be taken of a softmax: such a network trains, badly, and nothing tells why."""
+    """Raise where a softmax would be taken of a softmax, or a sigmoid of a sigmoid: such a network trains, badly, and nothing tells why."""
     root = graph.values[scores].view_of or scores
     made_by = next((node for node in graph.nodes if root in node.outputs), None)
     if loss.kind == "softmax_cross_entropy" and made_by and made_by.op in ("softmax_forward", "log_softmax_forward"):
         raise ValueError(
             f"the model ends in {made_by.name!r}, and the loss {loss!r} takes the softmax itself: leave that layer out; "
+            "model.predict_proba gives probabilities"
+        )
+    if loss.kind == "binary_cross_entropy" and made_by and made_by.op == "sigmoid_forward":
+        raise ValueError(
+            f"the model ends in {made_by.name!r}, and the loss {loss!r} takes the sigmoid itself: leave that layer out; "
             "model.predict_proba gives probabilities"
         )
 

@@ -129,6 +129,7 @@ class Trainer:
         self.epoch = 0
         self.step_count = 0
         self.slots: dict[str, Array] = {}
+        self._slots_of = ""  # kind of the update rule they were made for
         self.first_loss = math.nan
         self._compiled: Compiled | None = None
         self._stepper: Stepper | None = None
@@ -545,9 +546,12 @@ class Trainer:
     # Within
 
     def make_slots(self) -> dict[str, Array]:
-        """Allocate the optimizer's arrays unless they exist for arrays of these shapes, and return them."""
-        if [(k, v.shape) for k, v in self.slots.items()] != list(slot_shapes(self.model, self.optimizer).items()):
-            self.slots = start_slots(self.model, self.optimizer)
+        """Allocate the optimizer's arrays unless they exist, and return them; those of arrays that stay trained keep their values."""
+        wanted = slot_shapes(self.model, self.optimizer)
+        if [(name, slot.shape) for name, slot in self.slots.items()] != list(wanted.items()):
+            kept = self.slots if self._slots_of == self.optimizer.kind else {}
+            self.slots = start_slots(self.model, self.optimizer, kept)
+            self._slots_of = self.optimizer.kind
             self._compiled = None
         return self.slots
 

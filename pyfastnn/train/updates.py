@@ -146,12 +146,18 @@ def slot_shapes(model: Model, optimizer: Optimizer) -> dict[str, tuple[int, ...]
     return {f"{name}.{slot}": parameter.shape for name, parameter in model.trained().items() for slot in slots}
 
 
-def start_slots(model: Model, optimizer: Optimizer) -> dict[str, Array]:
-    """Return the optimizer's arrays as they are before the first step: zeros, and running means that are the weights."""
+def start_slots(model: Model, optimizer: Optimizer, kept: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the optimizer's arrays as they are before the first step: zeros, and running means that are the weights.
+
+    Those of ``kept`` that fit go on where they were: Adam's step number does too, and would be too large for new moments.
+    """
     slots = model.allocate(slot_shapes(model, optimizer))
     if optimizer.ema is not None:
         for name in model.trained():
             slots[f"{name}.ema"][...] = model.arrays()[name]
+    for name, slot in slots.items():
+        if name in kept and kept[name].shape == slot.shape:
+            slot[...] = kept[name]
     return slots
 
 
