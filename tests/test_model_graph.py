@@ -173,3 +173,29 @@ def test_copy_from():
             target.copy_from(net, tau=tau)
     with pytest.raises(ValueError, match="other names or shapes"):
         target.copy_from(nn.Sequential(nn.Linear(3)).build(6), tau=0.5)
+
+
+def test_a_frozen_batch_norm_passes_gradients_on():
+    """Behind a trained layer: its statistics are constants, and what stands before it learns."""
+    X, y = toy()
+    model = nn.Sequential(nn.Linear(8), nn.BatchNorm(), nn.Tanh(), nn.Linear(3), dtype="float64")
+    trainer = fnn.Trainer(model, optimizer=optim.SGD(0.1))
+    X = X.astype("f8")
+    trainer.fit(X, y, epochs=2, verbose=0)
+    model.freeze("batch_norm_1")
+    before = model.state_dict()
+    found = trainer.gradients(X, y)["linear_1.w"]
+    assert trainer.compare(X[:20], y[:20]) is None
+    w = model.arrays()["linear_1.w"]
+    w[...] = before["linear_1.w"]
+    for name, array in model.arrays().items():
+        array[...] = before[name]
+    values = []
+    for step in (1e-6, -1e-6):
+        w[2, 3] += step
+        values.append(trainer.evaluate(X, y)["loss"])
+        w[2, 3] -= step
+    assert found[2, 3] == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-6)
+    trainer.fit(X, y, epochs=1, verbose=0)
+    for name, array in model.state_dict().items():
+        assert (array == before[name]).all() == name.startswith("batch_norm"), name

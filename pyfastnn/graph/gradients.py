@@ -187,6 +187,18 @@ def _norm(op: str) -> Rule:
     return rule
 
 
+def _batch_norm_predict(node: Node, dy: Upstream, emit: Emit, needs: Needs) -> dict[str, str]:
+    """Apply the same op to the gradient, with means and shift of 0: the statistics are constants."""
+    x, gamma, beta, mean, variance = node.inputs
+    assert x is not None and gamma is not None and beta is not None and mean is not None
+    if needs(gamma) or needs(beta):
+        raise ValueError("batch_norm_predict: the gradients of gamma and beta are not implemented")
+    if not needs(x):
+        return {}
+    nothing = emit("scale", (mean,), {"factor": 0.0})[0]
+    return {x: emit("batch_norm_predict", (_of_output(node, dy), gamma, nothing, nothing, variance), node.attrs)[0]}
+
+
 def _dropout(op: str) -> Rule:
     """Return the rule of a dropout with outputs y and mask."""
 
@@ -287,6 +299,7 @@ RULES: dict[str, Rule] = {
     "log_softmax_forward": _elementwise("log_softmax_backward", "y"),
     "maxout_forward": _elementwise("maxout_backward", "x"),
     "batch_norm_forward": _norm("batch_norm_backward"),
+    "batch_norm_predict": _batch_norm_predict,
     "layer_norm_forward": _norm("layer_norm_backward"),
     "group_norm_forward": _norm("group_norm_backward"),
     "dropout_forward": _dropout("dropout_backward"),

@@ -1,6 +1,6 @@
 """Layers, losses, initializers and models: what a user writes a network with."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pyfastnn._names import unknown
 from pyfastnn.nn import initializers

@@ -240,12 +240,16 @@ def _errors(op: str, rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
     ]
 
 
+_GRADIENTS = {
+    "batch_norm_forward": {name: f"batch_norm_backward.d{name}" for name in ("x", "gamma", "beta")},
+    "batch_norm_predict": {"x": "batch_norm_predict.y"},
+}
+
 for _name, _reference, _bound, _passes, _flop in (
     ("batch_norm_forward", batch_norm_forward, _forward_bound, 2, 8),
     ("batch_norm_predict", batch_norm_predict, _predict_bound, 2, 2),
     ("batch_norm_backward", batch_norm_backward, _backward_bound, 3, 10),
 ):
-    _training = _name == "batch_norm_forward"
     register(
         OpSpec(
             name=_name,
@@ -258,6 +262,6 @@ for _name, _reference, _bound, _passes, _flop in (
             errors=partial(_errors, _name),
             cost=lambda itemsize, n, c, flop=_flop, passes=_passes: Cost(flop * n * c, itemsize * passes * n * c),
             source=SOURCE,
-            backward={name: f"batch_norm_backward.d{name}" for name in ("x", "gamma", "beta")} if _training else {},
+            backward=_GRADIENTS.get(_name, {}),
         )
     )
