@@ -134,6 +134,7 @@ def test_compiled_plans_are_kept_between_fits(entries):
     X, y = rng.standard_normal((100, 6)).astype("f4"), rng.integers(0, 3, 100)
     trainer = fnn.Trainer(nn.Sequential(nn.Linear(3)))
     trainer.fit(X, y, epochs=1, verbose=0)
+    trainer.evaluate(X, y)
     built = entries["Plan.__init__"]
     for _ in range(3):
         trainer.fit(X, y, epochs=1, verbose=0)

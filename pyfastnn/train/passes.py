@@ -253,15 +253,12 @@ def evaluated(
     threads: int,
     progress: Callable[[int], object] | None = None,
 ) -> Row | None:
-    """Return loss and accuracy over all rows; None if Ctrl-C or ``progress`` ended it early."""
+    """Return loss and accuracy over all rows; None if Ctrl-C or ``progress`` ended it early. The plan keeps the arrays bound."""
     tally = Tally(heads)
-    try:
-        with closing(data.passes(0, 0, False)) as passes:
-            for each in passes:
-                _, reason = plan.run("evaluate", each.rows, each.batch, each.arrays, progress=progress, threads=threads)
-                if reason == "interrupted":
-                    return None
-                tally.add(each, each.steps, each.rows)
-        return tally.figures()
-    finally:
-        data.unbind(plan)
+    with closing(data.passes(0, 0, False)) as passes:
+        for each in passes:
+            _, reason = plan.run("evaluate", each.rows, each.batch, each.arrays, progress=progress, threads=threads)
+            if reason == "interrupted":
+                return None
+            tally.add(each, each.steps, each.rows)
+    return tally.figures()

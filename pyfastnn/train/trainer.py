@@ -140,14 +140,8 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the compiled plans behind when copied or pickled."""
-        return {
-            **self.__dict__,
-            "_compiled": None,
-            "_stepper": None,
-            "_manual": None,
-            "_turns": [None],
-            "shared_interrupts": None,
-        }
+        left = dict.fromkeys(("_compiled", "_stepper", "_manual", "shared_interrupts"))
+        return {**self.__dict__, **left, "_turns": [None]}
 
     @property
     def heads(self) -> list[Head]:
@@ -257,6 +251,8 @@ class Trainer:
             self._turns.append(None)
             progress.close()
             data.unbind(compiled.train)
+            if validation is not None:
+                validation.unbind(compiled.evaluation(validation.form))
         if reason == "interrupted":
             progress.say(f"interrupted in epoch {self.epoch}: the model stands at step {self.step_count}")
         self.history.stop_reason = reason
@@ -321,7 +317,10 @@ class Trainer:
             raise RuntimeError("evaluate: the model knows no classes yet: call fit or step first")
         data = evaluation_passes(self, X, y, "X", "y", sample_weight)
         plan = (self._current(None) or self._compile(EVALUATION_BATCH)).evaluation(data.form)
-        found = evaluated(data, self.heads, plan, self.threads)
+        try:
+            found = evaluated(data, self.heads, plan, self.threads)
+        finally:
+            data.unbind(plan)
         if found is None:
             raise KeyboardInterrupt
         return found
