@@ -23,7 +23,7 @@ from pyfastnn.train.hyper import HyperRows, check_monitor
 from pyfastnn.train.interrupts import HeldInterrupts
 from pyfastnn.train.loop import Callback, Loop
 from pyfastnn.train.manual import Manual, gradients
-from pyfastnn.train.passes import Pass, Tally, evaluated, evaluation_passes, training_passes
+from pyfastnn.train.passes import Pass, Tally, evaluated_once, evaluation_passes, training_passes
 from pyfastnn.train.prepare import complete, training_data
 from pyfastnn.train.progress import Progress
 from pyfastnn.train.settings import check_precision, checked_loss, checked_loss_weights, is_whole
@@ -317,10 +317,7 @@ class Trainer:
             raise RuntimeError("evaluate: the model knows no classes yet: call fit or step first")
         data = evaluation_passes(self, X, y, "X", "y", sample_weight)
         plan = (self._current(None) or self._compile(EVALUATION_BATCH)).evaluation(data.form)
-        try:
-            found = evaluated(data, self.heads, plan, self.threads)
-        finally:
-            data.unbind(plan)
+        found = evaluated_once(data, self.heads, plan, self.threads)
         if found is None:
             raise KeyboardInterrupt
         return found
