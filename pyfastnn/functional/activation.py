@@ -50,7 +50,7 @@ def add(a: NDArray[Any], b: NDArray[Any], *, out: NDArray[Any] | None = None) ->
 def relu(x: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Return the rectified input.
 
-    ``y = max(x, 0)``; NaN stays NaN.
+    ``y = max(x, 0)``; NaN stays NaN, and -0 gives 0.
 
     Parameters
     ----------

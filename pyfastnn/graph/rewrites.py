@@ -1,12 +1,12 @@
 """Graph to Graph. Each rewrite has a switch and a test.
 
-All keep every bit but three: `to_bf16`, which rounds, `sparse_pool_gradients`, which adds in another order, and `pool_before_relu`, which
-may change the sign of a zero.
+All keep every bit but two: `to_bf16`, which rounds, and `sparse_pool_gradients`, which adds in another order. Those that leave out values
+take the names of what must stay readable, such as the outputs of a model, as ``keep``; names that the graph does not have keep nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from pyfastnn.graph.graph import Graph, Node
@@ -105,7 +105,7 @@ _TOUCHING = {"kernel_h": 2, "kernel_w": 2, "stride_h": 2, "stride_w": 2, "top": 
 _PLAIN = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1, "groups": 1}
 
 
-def sparse_pool_gradients(graph: Graph) -> Graph:
+def sparse_pool_gradients(graph: Graph, keep: Collection[str] = ()) -> Graph:
     """Use that behind a max pool of touching 2 x 2 windows three quarters of a gradient are zero.
 
     A ``relu_backward`` behind the pool's gradient moves before it, onto the pooled array: the same bits, since the output of the pool
@@ -117,6 +117,8 @@ def sparse_pool_gradients(graph: Graph) -> Graph:
     ----------
     graph : Graph
         Forward and backward nodes. Not changed.
+    keep : collection of str
+        Values that stay.
 
     Returns
     -------
@@ -130,7 +132,7 @@ def sparse_pool_gradients(graph: Graph) -> Graph:
         pooled, index = pool.inputs
         (spread,) = pool.outputs
         assert pooled is not None and index is not None
-        if any(pool.attrs[k] != v for k, v in _TOUCHING.items()) or spread in viewed:
+        if any(pool.attrs[k] != v for k, v in _TOUCHING.items()) or spread in viewed or spread in keep:
             continue
         readers = [n for n in nodes if spread in n.inputs]
         if len(readers) == 1 and readers[0].op == "relu_backward" and index in pools:
@@ -150,28 +152,30 @@ def sparse_pool_gradients(graph: Graph) -> Graph:
             elif node.op == "conv2d_dw" and node.inputs[1] == spread and _is_sparse(graph, node):
                 attrs = {k: v for k, v in node.attrs.items() if k not in _PLAIN}
                 nodes[at] = replace(node, op="conv2d_dw_pooled", inputs=(node.inputs[0], pooled, index), attrs=attrs)
-        if not any(spread in n.inputs for n in nodes):
+        if spread not in keep and not any(spread in n.inputs for n in nodes):
             nodes.remove(pool)
             del values[spread]
     return Graph(values, nodes)
 
 
-def pool_before_relu(graph: Graph) -> Graph:
+def pool_before_relu(graph: Graph, keep: Collection[str] = ()) -> Graph:
     """Let a max pool that alone reads the output of a ReLU come first: the ReLU then has a quarter of the work, or less.
 
-    The largest value is found among the same cells, so all values stay, but for the sign of a zero. Where a whole window is dead the index
-    may name another cell, to which the gradient 0 goes. Behind `sparse_pool_gradients` the backward pass no longer reads the output of the
-    ReLU.
+    The largest value is found among the same cells, and a ReLU makes +0 of all that is not above 0, so every bit stays. Where a whole
+    window is dead the index may name another cell, to which the gradient 0 goes. Behind `sparse_pool_gradients` the backward pass no longer
+    reads the output of the ReLU.
 
     Parameters
     ----------
     graph : Graph
         Forward nodes, perhaps with backward nodes. Not changed.
+    keep : collection of str
+        Values that stay.
 
     Returns
     -------
     Graph
-        The same values.
+        The same values but for the outputs of these ReLUs, and for the indices of dead windows.
     """
     values, nodes = dict(graph.values), list(graph.nodes)
     viewed = graph.views()
@@ -181,6 +185,8 @@ def pool_before_relu(graph: Graph) -> Graph:
         if len(readers) != 1 or readers[0].op != "max_pool_forward" or whole in viewed:
             continue
         pool = readers[0]
+        if whole in keep or pool.outputs[1] in keep:
+            continue
         a = pool.attrs
         if max(a["top"], a["bottom"]) >= a["kernel_h"] or max(a["left"], a["right"]) >= a["kernel_w"]:
             continue  # a window without a cell of the image gives -inf, which a ReLU would change
@@ -196,7 +202,7 @@ def pool_before_relu(graph: Graph) -> Graph:
     return Graph(values, nodes)
 
 
-def fuse_conv_pool(graph: Graph) -> Graph:
+def fuse_conv_pool(graph: Graph, keep: Collection[str] = ()) -> Graph:
     """Let a convolution whose output a max pool of touching 2 x 2 windows alone reads pool as it goes: its output is never stored.
 
     All bits stay. Filters of one pixel are left alone: they are a product of matrices, which would store it all the same.
@@ -205,6 +211,8 @@ def fuse_conv_pool(graph: Graph) -> Graph:
     ----------
     graph : Graph
         Forward nodes, perhaps with backward nodes, for which `sparse_pool_gradients` and `pool_before_relu` make it likelier. Not changed.
+    keep : collection of str
+        Values that stay.
 
     Returns
     -------
@@ -217,7 +225,7 @@ def fuse_conv_pool(graph: Graph) -> Graph:
         (whole,) = conv.outputs
         w = conv.inputs[1]
         readers = [n for n in nodes if whole in n.inputs]
-        if len(readers) != 1 or readers[0].op != "max_pool_forward" or whole in viewed:
+        if len(readers) != 1 or readers[0].op != "max_pool_forward" or whole in viewed or whole in keep:
             continue
         pool = readers[0]
         assert w is not None

@@ -91,7 +91,7 @@ def lsuv(
     if not model.built:
         model.build({name: array.shape[1:] for name, array in rows.items()}, seed=seed)
     given, sparse = input_arrays(rows, model)
-    graph = model.prediction_graph(sparse)
+    graph = model.prediction_graph(sparse, fuse_pools=False)  # the outputs of all convolutions are looked at
     views = graph.views()
     values: dict[str, Array] = {}
 

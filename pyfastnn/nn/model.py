@@ -21,7 +21,6 @@ from pyfastnn.nn.symbolic import Call, Network, Symbol, trace
 
 if TYPE_CHECKING:
     from pyfastnn.data.preprocessing import Preprocessor
-    from pyfastnn.graph import Graph
 
 Array = NDArray[Any]
 
@@ -510,13 +509,6 @@ class Model(Predicting):
         for name, preprocess in self.preprocessors.items():
             found.update(preprocess.arrays(f"{name}." if self.suffix(name, "inputs") else "", self.dtype))
         return found
-
-    def prediction_graph(self, sparse: Collection[str] = ()) -> Graph:
-        """Return the prediction form as a graph to ``scores``, or ``scores.name`` for each of several outputs."""
-        builder, _, outputs = self.forward_graph(training=False, sparse=sparse)
-        for name, value in outputs.items():
-            builder.rename(value, f"scores{self.suffix(name)}")
-        return builder.graph
 
     def refresh(self) -> None:
         """Make plans compile again, those of trainers too: call it behind a change of preprocessing."""

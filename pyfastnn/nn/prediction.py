@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyfastnn.graph.rewrites import fuse_conv_pool, pool_before_relu
+
 if TYPE_CHECKING:
     from pyfastnn.backends.cpu import CpuPlan
+    from pyfastnn.graph import Graph
     from pyfastnn.nn.model import Model
     from pyfastnn.nn.predictor import Predictor
 
@@ -134,6 +137,24 @@ class Predicting:
         from pyfastnn.nn.predictor import Predictor
 
         return Predictor(self, max_batch, threads)
+
+    def prediction_graph(self: Any, sparse: Collection[str] = (), *, fuse_pools: bool = True) -> Graph:
+        """Return the prediction form as a graph to ``scores``, or ``scores.name`` for each of several outputs.
+
+        Parameters
+        ----------
+        sparse : collection of str
+            Inputs given as sparse matrices.
+        fuse_pools : bool, default True
+            Whether convolutions pool as they go where they can, and ReLUs come behind max pools (`fuse_conv_pool` and `pool_before_relu`
+            of `pyfastnn.graph.rewrites`). Values that are no outputs may be missing then; no bit of the scores depends on it.
+        """
+        model: Model = self
+        builder, _, outputs = model.forward_graph(training=False, sparse=sparse)
+        scores = {f"scores{model.suffix(name)}": value for name, value in outputs.items()}
+        for name, value in scores.items():
+            builder.rename(value, name)
+        return fuse_conv_pool(pool_before_relu(builder.graph, scores), scores) if fuse_pools else builder.graph
 
 
 def _run(model: Model, X: Any) -> dict[str, Array]:

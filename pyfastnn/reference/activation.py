@@ -19,8 +19,8 @@ def add(a: Array, b: Array) -> tuple[Array]:
 
 
 def relu_forward(x: Array) -> tuple[Array]:
-    """Return max(x, 0)."""
-    return (np.maximum(x, 0),)
+    """Return max(x, 0), and 0 for -0."""
+    return (np.maximum(x, 0) + 0.0,)
 
 
 def relu_backward(dy: Array, y: Array) -> tuple[Array]:

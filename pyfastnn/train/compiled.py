@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.graph import BATCH, Builder, Graph
 from pyfastnn.graph.autodiff import backward
-from pyfastnn.graph.rewrites import fuse_conv_pool, hoist_updates, pool_before_relu, sparse_pool_gradients, to_bf16
+from pyfastnn.graph.rewrites import (
+    fuse_conv_pool,
+    hoist_updates,
+    pool_before_relu,
+    sparse_pool_gradients,
+    to_bf16,
+)
 from pyfastnn.graph.schema import Dim
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
@@ -116,8 +122,9 @@ def training_graph(
     builder, value = loss_graph(model, loss, training=True, form=form)
     gradients = backward(builder, value, list(model.trained()))
     emit_updates(builder, model, optimizer, gradients)
-    graph = pool_before_relu(sparse_pool_gradients(builder.graph)) if sparse_pools else builder.graph
-    graph = fuse_conv_pool(graph) if fuse_pools else graph
+    graph, keep = builder.graph, result_values(builder.graph)
+    graph = pool_before_relu(sparse_pool_gradients(graph, keep), keep) if sparse_pools else graph
+    graph = fuse_conv_pool(graph, keep) if fuse_pools else graph
     graph = to_bf16(graph) if bf16 else graph
     return hoist_updates(graph) if hoist else graph
 
@@ -139,6 +146,11 @@ def loss_graph(model: Model, loss: Loss | Sequence[Head], *, training: bool, for
         attrs = {"a_weight": factor, "b_weight": head.weight}
         total, factor = builder.emit("add_losses", (total, found[k]), attrs, names, name="total")[0], 1.0
     return builder, total
+
+
+def result_values(graph: Graph) -> list[str]:
+    """Return the values that a step of training or evaluation answers: losses, and rows that are right."""
+    return [name for name in graph.values if name.split(".")[0] in ("loss", "correct")]
 
 
 def _targets(builder: Builder, shape: tuple[Dim, ...], head: Head, index: str) -> str:
@@ -175,9 +187,13 @@ def _refuse_probabilities(graph: Graph, scores: str, loss: Loss) -> None:
         )
 
 
-def evaluation_graph(model: Model, loss: Loss | Sequence[Head], form: Form = PLAIN) -> Graph:
-    """Return gather, prediction form and loss as one graph, pools fused as in training."""
-    return fuse_conv_pool(pool_before_relu(loss_graph(model, loss, training=False, form=form)[0].graph))
+def evaluation_graph(
+    model: Model, loss: Loss | Sequence[Head], form: Form = PLAIN, *, fuse_pools: bool = True
+) -> Graph:
+    """Return gather, prediction form and loss as one graph, by default with pools fused as in `Model.prediction_graph`."""
+    graph = loss_graph(model, loss, training=False, form=form)[0].graph
+    keep = result_values(graph)
+    return fuse_conv_pool(pool_before_relu(graph, keep), keep) if fuse_pools else graph
 
 
 @dataclass
@@ -242,7 +258,7 @@ def compile_plans(
     train_graph = training_graph(model, loss, optimizer, bf16=bf16, form=form)
     penalty = penalty_graph(model, optimizer)
     decaying = [o for node in penalty.nodes for o in node.outputs]
-    counts = [k for k in train_graph.values if k.split(".")[0] in ("loss", "correct")]
+    counts = result_values(train_graph)
     graphs = {"train": train_graph, "penalty": penalty} if decaying else {"train": train_graph}
     outputs = {**dict.fromkeys(counts, "step"), **dict.fromkeys(decaying, "none")}
     dtype = model.dtype.name
