@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+import pyfastnn as fnn
 from pyfastnn import _core, nn
 from pyfastnn import functional as F
 from pyfastnn.backends.cpu import CpuPlan
@@ -160,6 +161,18 @@ def test_an_output_in_the_midst_is_given(between, fused, dtype):
     for name, scores in scores_without_fusing(model, X).items():
         assert_same_bits(found[name], scores, name)
     assert_same_bits(model(X[4:5])["between"], found["between"][4:5], "a row alone")
+
+
+def test_an_output_in_the_midst_without_a_loss_costs_training_nothing():
+    """Training and evaluation need not make it, so they fuse both pairs; prediction goes on giving it."""
+    model, X = branched("relu"), np.nan_to_num(images("float32"), posinf=1, neginf=-1)
+    trainer = fnn.Trainer(model, {"class": "softmax_cross_entropy"})
+    trainer.fit(X, {"class": np.arange(len(X)) % 4}, epochs=1, verbose=0)
+    assert [row["op"] for row in trainer._compiled.train.native.layout("train")].count(OP) == 2
+    assert ops_of(evaluation_graph(model, trainer.heads)).count(OP) == 2
+    a = model.arrays()
+    want = F.relu(F.conv2d(X, a["conv2d_1.w"], a["conv2d_1.b"], top=2, bottom=2, left=2, right=2))
+    assert_same_bits(model.predict(X)["between"], want)
 
 
 def chained() -> Graph:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from pyfastnn import _core
+from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.graph import BATCH, Builder, Graph
 from pyfastnn.graph.lowering import lower
-from pyfastnn.graph.rewrites import hoist_updates
+from pyfastnn.graph.rewrites import drop_unread, hoist_updates
 from pyfastnn.graph.schema import output_shapes, schema, schemas
 from pyfastnn.reference import specs
 from pyfastnn.testing import samples_of
@@ -154,6 +155,56 @@ def test_lowering_keeps_activations_apart_and_shares_the_rest():
     shared = lower(graphs, {"y": "row"})
     assert [v[0] for v in shared.values] == ["x", "w", "y"]
     assert shared.values[2] == ("y", "T", (-1, 2), True, "row", -1)
+
+
+def test_what_no_step_reads_may_be_bound():
+    """Inputs, parameters and state are values of a plan whether a step reads them or not."""
+    builder, x = batch_graph()
+    builder.value("w", (3, 2), kind="parameter")
+    builder.value("rows", ("m", 4), "any")
+    builder.view("w", (6,), "flat w")
+    builder.emit("relu_forward", (x,), outputs=("y",))
+    assert [v[0] for v in lower({"g": builder.graph}, {}).values] == ["x", "y", "w", "rows"]
+    plan = CpuPlan({"g": builder.graph}, {"y": "row"}, max_batch=2)
+    rows, y = np.array([[1, -2, 3], [-4, 5, -6]], np.float32), np.empty((2, 3), np.float32)
+    plan.bind({"w": np.zeros((3, 2), np.float32), "rows": np.zeros((9, 4))})
+    assert plan.run("g", 2, 2, {"x": rows, "y": y}) == (1, "finished")
+    np.testing.assert_array_equal(y, np.maximum(rows, 0))
+
+
+def test_what_nobody_reads_is_dropped():
+    """Back from what is kept and from what is rewritten; through views; the old order stays."""
+    builder, x = batch_graph()
+    gamma, beta, mean, variance = (builder.value(k, (3,), kind="state") for k in ("gamma", "beta", "mean", "variance"))
+    (a,) = builder.emit("tanh_forward", (x,), outputs=("a",))
+    (b,) = builder.emit("exp_forward", (x,), outputs=("b",))
+    (c,) = builder.emit("sigmoid_forward", (builder.view(b, (BATCH, 3, 1), "b view"),), outputs=("c",))
+    builder.emit("relu_forward", (c,), outputs=("d",))
+    builder.view(c, (BATCH, 1, 3), "c view")
+    builder.emit("batch_norm_forward", (a, gamma, beta, mean, variance), outputs=("n", "m", "r", "", ""))
+    builder.emit("relu_forward", (x,), outputs=("e",))
+    graph, printed = builder.graph, str(builder.graph)
+
+    def left(*keep: str) -> list[str]:
+        found = drop_unread(graph, keep)
+        assert str(graph) == printed
+        made = [node.outputs[0] for node in found.nodes]
+        assert [k for k, v in found.values.items() if v.kind != "activation"] == [
+            "x",
+            "gamma",
+            "beta",
+            "mean",
+            "variance",
+        ]
+        assert all(v.view_of in ("", *found.values) for v in found.values.values())
+        assert {o for node in found.nodes for o in node.outputs} <= set(found.values)
+        return made
+
+    assert left() == ["a", "n"]  # for the running statistics
+    assert left("e", "no such value") == ["a", "n", "e"]
+    assert left("c view") == ["a", "b", "c", "n"]
+    assert left("d", "e") == ["a", "b", "c", "d", "n", "e"]
+    assert "b view" not in drop_unread(graph, ("e",)).values
 
 
 def test_lowering_refuses_one_name_for_two_things():

@@ -227,7 +227,7 @@ def test_targets_that_do_not_fit(call, kind, message):
     ("settings", "kind", "message"),
     [
         ({"loss": "mean_squared_error"}, TypeError, "'loss' is 'mean_squared_error', expected a dict by output: kind, size, marks"),
-        ({"loss": {k: v for k, v in LOSSES.items() if k != "size"}}, ValueError, "'loss' has no loss of output 'size'"),
+        ({"loss": {}}, ValueError, "'loss' is empty, expected a loss of at least one output: kind, size, marks"),
         ({"loss": {**LOSSES, "sise": "huber"}}, ValueError, "'loss': unknown output 'sise', did you mean 'size'"),
         ({"loss_weights": {"sizes": 1.0}}, ValueError, "'loss_weights': unknown output 'sizes', did you mean 'size'"),
         ({"loss_weights": {"size": -1.0}}, ValueError, "'loss_weights' is -1"),

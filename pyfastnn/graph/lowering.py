@@ -124,5 +124,8 @@ def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
                     node.group,
                 )
             )
+        for value in graph.values.values():  # what the caller binds may be bound whether a step reads it or not
+            if value.kind != "activation" and not value.view_of:
+                value_id(list_name, graph, value, bound)
         lists[list_name] = steps
     return Lowered(values, lists, functions)

@@ -70,6 +70,38 @@ class _Placed:
         )
 
 
+def drop_unread(graph: Graph, keep: Collection[str]) -> Graph:
+    """Leave out what nobody reads: neither the caller, by the names of ``keep``, nor a node that stays.
+
+    A node that rewrites a parameter or state, such as running statistics, stays with all it reads.
+
+    Parameters
+    ----------
+    graph : Graph
+        Any nodes. Not changed.
+    keep : collection of str
+        Values whose nodes stay.
+
+    Returns
+    -------
+    Graph
+        The nodes that stay, in the old order. Inputs, parameters and state are values of it whether they are read or not.
+    """
+
+    def memory(name: str) -> str:
+        return graph.values[name].view_of or name
+
+    read = {memory(name) for name in keep if name in graph.values}
+    nodes: list[Node] = []
+    for node in reversed(graph.nodes):
+        if any(memory(o) in read or graph.values[o].kind != "activation" for o in node.outputs):
+            nodes.append(node)
+            read.update(memory(i) for i in node.inputs if i is not None)
+    gone = {o for node in graph.nodes for o in node.outputs} - {o for node in nodes for o in node.outputs}
+    values = {k: v for k, v in graph.values.items() if k not in gone and v.view_of not in gone}
+    return Graph(values, nodes[::-1])
+
+
 def to_bf16(graph: Graph) -> Graph:
     """Let large matrix products round their factors to bfloat16.
 

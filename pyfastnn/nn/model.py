@@ -35,7 +35,8 @@ class Model(Predicting):
     inputs : Symbol, or sequence or dict of Symbol
         What `nn.Input` gave. Several need names, those of the dict or of the inputs.
     outputs : Symbol, or sequence or dict of Symbol
-        What calls of layers gave. Several are named by the dict, or after their layers.
+        What calls of layers gave, values in the midst of the network too. Several are named by the dict, or after their layers; those
+        that a `Trainer` has no loss for are only predicted.
     preprocess : Preprocessor, or dict of str to Preprocessor, optional
         Of the input, or of inputs by name; fitted on the first training rows, applied everywhere, saved with the model.
     dtype : str, default "float32"

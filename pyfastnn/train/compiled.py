@@ -15,6 +15,7 @@ from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.graph import BATCH, Builder, Graph
 from pyfastnn.graph.autodiff import backward
 from pyfastnn.graph.rewrites import (
+    drop_unread,
     fuse_conv_pool,
     hoist_updates,
     pool_before_relu,
@@ -130,7 +131,10 @@ def training_graph(
 
 
 def loss_graph(model: Model, loss: Loss | Sequence[Head], *, training: bool, form: Form = PLAIN) -> tuple[Builder, str]:
-    """Return gather, layers and loss, and the name of the loss value."""
+    """Return gather, layers and loss, and the name of the loss value.
+
+    Layers that only outputs without a loss need are left out, but for those that keep running statistics, and what they read.
+    """
     heads = [Head(next(iter(model.network.outputs)), loss, 1.0, "")] if isinstance(loss, Loss) else list(loss)
     builder, index, outputs = model.forward_graph(training=training, sparse=form.sparse)
     found = []
@@ -140,11 +144,17 @@ def loss_graph(model: Model, loss: Loss | Sequence[Head], *, training: bool, for
         targets = _targets(builder, builder.graph.values[scores].shape[1:], head, index)
         weights = _weights(builder, head, index) if form.weighted or head.ignores else None
         found.append(head.loss.forward(builder, scores, targets, weights, f"loss{head.suffix}"))
-    total, factor = found[0], heads[0].weight
-    for k, head in enumerate(heads[1:], 1):
-        names = ("loss",) if k + 1 == len(heads) else None
-        attrs = {"a_weight": factor, "b_weight": head.weight}
+    parts = [head.weight for head in heads]
+    if len(heads) == 1 and heads[0].suffix:
+        # The only loss of several outputs: twice the half of its part is exactly its part, under the name of the sum.
+        found, parts = 2 * found, [parts[0] / 2] * 2
+    total, factor = found[0], parts[0]
+    for k in range(1, len(found)):
+        names = ("loss",) if k + 1 == len(found) else None
+        attrs = {"a_weight": factor, "b_weight": parts[k]}
         total, factor = builder.emit("add_losses", (total, found[k]), attrs, names, name="total")[0], 1.0
+    if len(heads) < len(outputs):
+        builder.graph = drop_unread(builder.graph, result_values(builder.graph))
     return builder, total
 
 
@@ -256,7 +266,8 @@ def compile_plans(
         As for `training_graph`; evaluation is never rounded.
     """
     train_graph = training_graph(model, loss, optimizer, bf16=bf16, form=form)
-    penalty = penalty_graph(model, optimizer)
+    written = {o for node in train_graph.nodes for o in node.outputs}
+    penalty = penalty_graph(model, optimizer, written)
     decaying = [o for node in penalty.nodes for o in node.outputs]
     counts = result_values(train_graph)
     graphs = {"train": train_graph, "penalty": penalty} if decaying else {"train": train_graph}

@@ -16,7 +16,7 @@ from pyfastnn._inputs import as_inputs, input_arrays
 from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.graph import Builder, Graph
 from pyfastnn.graph.autodiff import backward
-from pyfastnn.train.compiled import loss_graph
+from pyfastnn.train.compiled import loss_graph, result_values
 from pyfastnn.train.updates import COMMON, emit_updates, parameter_groups
 
 if TYPE_CHECKING:
@@ -158,8 +158,8 @@ def gradients(trainer: Trainer, data: Pass) -> dict[str, Array]:
     model = trainer.model
     builder, loss = loss_graph(model, trainer.heads, training=True, form=data.form)
     found = backward(builder, loss, list(model.trained()))
-    results = {k for k in builder.graph.values if k.split(".")[0] in ("loss", "correct")}
-    outputs = {**dict.fromkeys(results, "step"), **dict.fromkeys(found.values(), "none")}
+    results = dict.fromkeys(result_values(builder.graph), "step")
+    outputs = {**results, **dict.fromkeys(found.values(), "none")}
     plan = CpuPlan({"gradients": builder.graph}, outputs, max_batch=data.rows, dtype=model.dtype.name)
     state = {k: v if model.declared[k].learned else v.copy() for k, v in model.arrays().items()}
     gradients = {name: np.zeros(model.declared[name].shape, model.dtype) for name in found}

@@ -58,7 +58,7 @@ class Pass:
     batch : int
         Rows a step.
     heads : sequence of Head
-        Each output has a loss; classifiers also count the rows that are right.
+        Outputs that have a loss; classifiers also count the rows that are right.
     """
 
     def __init__(self, data: Data, batch: int, heads: Sequence[Head]) -> None:
@@ -207,7 +207,7 @@ class Tally:
         if not steps:
             return
         self.rows += rows
-        if len(self.heads) > 1:
+        if self.heads[0].suffix:
             self._add("loss", _sum(data.arrays["loss"][:steps], data.batch, rows), rows)
         index = data.arrays["index"][:rows]
         for head in self.heads:
@@ -236,7 +236,7 @@ class Tally:
             of = self._of[name]
             shown = f"{'loss' if kind == 'loss' else 'accuracy'}{dot}{output}"
             found[shown] = amount / of if of else 0.0 if self.rows or kind == "correct" else math.nan
-        if self._weighted and len(self.heads) > 1:
+        if self._weighted and self.heads[0].suffix:
             found["loss"] = sum(head.weight * found[f"loss{head.suffix}"] for head in self.heads)
         return found
 

@@ -140,13 +140,13 @@ def _checked(
     model = trainer.model
     shapes = model.input_shapes or {name: rows.shape[1:] for name, rows in inputs.items()}
     outputs = model.output_shapes(shapes)
-    given = _by_output(y, "y", model)
+    given = _by_output(y, "y", trainer)
     classes = dict(model.classes)
     loss_arrays = dict(trainer.loss_arrays)
     row_weights = None if weights is None else as_weights(weights, "sample_weight", count, "X")
     arrays: dict[str, Array] = {}
     for head in trainer.heads:
-        shown = _shown("y", head)
+        shown = _shown("y", head, y)
         wanted = _given(given, head, shown, "X")
         if chosen is not None:
             wanted = np.asarray(wanted)
@@ -171,7 +171,8 @@ def _checked(
             encoded = everywhere
         arrays.update(_target_arrays(head, encoded, row_weights, model))
     complete(trainer, inputs, chosen)
-    model.classes, model.tasks = classes, {head.output: head.loss.task for head in trainer.heads}
+    model.classes = classes
+    model.tasks = {**model.tasks, **{head.output: head.loss.task for head in trainer.heads}}
     trainer.loss_arrays = loss_arrays
     read, sparse = input_arrays({k: v for k, v in inputs.items() if isinstance(v, (np.ndarray, Csr))}, model)
     return Data({**read, **arrays}, rows, chosen, Form(weights is not None, sparse))
@@ -213,11 +214,11 @@ def evaluation_data(trainer: Trainer, X: Any, y: Any, x_name: str, y_name: str, 
     if count == 0:
         raise ValueError(f"{x_name!r} has no rows")
     outputs = model.output_shapes()
-    given = _by_output(y, y_name, model)
+    given = _by_output(y, y_name, trainer)
     row_weights = None if weights is None else as_weights(weights, "sample_weight", count, x_name)
     arrays, sparse = input_arrays(inputs, model)
     for head in trainer.heads:
-        shown = _shown(y_name, head)
+        shown = _shown(y_name, head, y)
         wanted = _given(given, head, shown, x_name)
         encoded = _encoded(wanted, shown, head, outputs[head.output], model.classes, model)
         _check_rows(encoded, shown, count, x_name)
@@ -251,20 +252,25 @@ def _loss_arrays(
     return found[1]
 
 
-def _shown(name: str, head: Head) -> str:
-    return f"{name}[{head.output!r}]" if head.suffix else name
+def _shown(name: str, head: Head, y: Any) -> str:
+    """Return what the targets of an output are called in errors."""
+    return f"{name}[{head.output!r}]" if head.suffix and (y is None or isinstance(y, Mapping)) else name
 
 
-def _by_output(y: Any, name: str, model: Model) -> dict[str, Any]:
-    """Return the targets of each output as they were given."""
-    outputs = model.network.outputs
+def _by_output(y: Any, name: str, trainer: Trainer) -> dict[str, Any]:
+    """Return the targets of each output that has a loss as they were given: an array if it is the only one."""
+    outputs, trained = trainer.model.network.outputs, [head.output for head in trainer.heads]
     if not isinstance(y, Mapping):
-        if len(outputs) > 1 and y is not None:
-            raise TypeError(f"{name!r} is {type(y).__name__}, expected a dict with the outputs {', '.join(outputs)}")
-        return dict.fromkeys(outputs, y)
+        if len(trained) > 1 and y is not None:
+            raise TypeError(f"{name!r} is {type(y).__name__}, expected a dict with the outputs {', '.join(trained)}")
+        return dict.fromkeys(trained, y)
     for key in y:
         if key not in outputs:
             raise ValueError(f"{name!r}: {unknown('output', key, outputs)}")
+        if key not in trained:
+            raise ValueError(
+                f"{name!r} has targets of output {key!r}, which has no loss: leave them out, or name a loss for it"
+            )
     return dict(y)
 
 

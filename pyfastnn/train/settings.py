@@ -39,7 +39,7 @@ def check_precision(precision: str, model: Model) -> None:
 
 
 def checked_loss(loss: Any, model: Model) -> Loss | dict[str, Loss]:
-    """Return a loss object, or one for each of several outputs in their order."""
+    """Return a loss object, or for a model with several outputs those of the ones that have one, in their order."""
     outputs = model.network.outputs
     if not isinstance(loss, Mapping):
         if len(outputs) > 1:
@@ -48,14 +48,15 @@ def checked_loss(loss: Any, model: Model) -> Loss | dict[str, Loss]:
     for name in loss:
         if name not in outputs:
             raise ValueError(f"Trainer: 'loss': {unknown('output', name, outputs)}")
-    for name in outputs:
-        if name not in loss:
-            raise ValueError(f"Trainer: 'loss' has no loss of output {name!r}")
-    found = {name: losses.get(loss[name]) for name in outputs}
-    return found if len(found) > 1 else next(iter(found.values()))
+    if not loss:
+        raise ValueError(f"Trainer: 'loss' is empty, expected a loss of at least one output: {', '.join(outputs)}")
+    found = {name: losses.get(loss[name]) for name in outputs if name in loss}
+    return found if len(outputs) > 1 else next(iter(found.values()))
 
 
-def checked_loss_weights(weights: Mapping[str, float] | None, model: Model) -> dict[str, float]:
+def checked_loss_weights(
+    weights: Mapping[str, float] | None, model: Model, loss: Loss | Mapping[str, Loss]
+) -> dict[str, float]:
     """Return the parts of the losses that were given, by output."""
     outputs = model.network.outputs
     if weights is not None and len(outputs) == 1:
@@ -63,4 +64,6 @@ def checked_loss_weights(weights: Mapping[str, float] | None, model: Model) -> d
     for name in weights or ():
         if name not in outputs:
             raise ValueError(f"Trainer: 'loss_weights': {unknown('output', name, outputs)}")
+        if isinstance(loss, Mapping) and name not in loss:
+            raise ValueError(f"Trainer: 'loss_weights' has a part of output {name!r}, which has no loss")
     return {name: number("Trainer", "loss_weights", value, 0.0, math.inf) for name, value in (weights or {}).items()}

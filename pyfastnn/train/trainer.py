@@ -47,7 +47,8 @@ class Trainer:
     model : Model
         Built at the first fit unless it is already.
     loss : str or Loss, or dict of them, default "softmax_cross_entropy"
-        Or ``"mean_squared_error"``; a dict by output if the model has several.
+        Or ``"mean_squared_error"``; a dict by output if the model has several. Outputs that it leaves out take no targets and are only
+        predicted; layers that no loss depends on stay as they are, but for running statistics.
     optimizer : str or Optimizer, default "adam"
         Or ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adagrad"``, ``"rmsprop"``, ``"adamw"``, or an object of `pyfastnn.optim` with its
         numbers.
@@ -119,7 +120,7 @@ class Trainer:
         self.model = model
         self.precision = precision
         self.loss = checked_loss(loss, model)
-        self.loss_weights = checked_loss_weights(loss_weights, model)
+        self.loss_weights = checked_loss_weights(loss_weights, model, self.loss)
         self.loss_arrays: dict[str, tuple[Any, dict[str, Any]]] = {}
         self.optimizer = get_optimizer(optimizer)
         self.seed = int(seed)
@@ -145,7 +146,7 @@ class Trainer:
 
     @property
     def heads(self) -> list[Head]:
-        """The outputs of the model with their losses."""
+        """The outputs of the model that have a loss."""
         if isinstance(self.loss, Loss):
             return [Head(next(iter(self.model.network.outputs)), self.loss, 1.0, "")]
         return [Head(k, loss, self.loss_weights.get(k, 1.0), f".{k}") for k, loss in self.loss.items()]
@@ -182,7 +183,7 @@ class Trainer:
             A stream is trained on block by block, each one in a new order of its rows that follows from seed, epoch and block; what
             this page says of an epoch's guard then holds for a block, and the last step of a block takes what is left of it.
         y : array_like, shape (n,), (n, 1) or, for regression with several outputs, (n, outputs); or dict of str to array_like
-            Labels of any kind, or targets. A dict by output if there are several. None with a stream, which holds them.
+            Labels of any kind, or targets. A dict by output if several have a loss. None with a stream, which holds them.
         rows : array_like of int, shape (m,), optional
             Numbers of the rows to train on, for folds and samples with repetition: the bits are those of ``fit(X[rows], y[rows])``,
             and ``X`` is not copied.
@@ -303,7 +304,7 @@ class Trainer:
         -------
         dict
             ``loss`` (mean over the rows, without penalty) and ``accuracy`` (over those that take part); for several outputs also those of
-            each, as ``loss.name``.
+            each that has a loss, as ``loss.name``.
 
         Raises
         ------
@@ -472,12 +473,12 @@ class Trainer:
         from pyfastnn.backends.compare import compare
 
         data, compiled = self._batch(X, y)
-        state = {**self.model.arrays(), **self.slots}
+        known = compiled.train.graphs["train"].values
+        state = {k: v for k, v in {**self.model.arrays(), **self.slots}.items() if k in known}
         kept = {k: v.copy() for k, v in state.items()}
-        hyper = self.hyper_rows(compiled.groups, 1)
         arrays = {**state, **self.model.folded(), **data.arrays}
         try:
-            return compare(compiled.train, "train", data.rows, arrays, hyper=hyper)
+            return compare(compiled.train, "train", data.rows, arrays, hyper=self.hyper_rows(compiled.groups, 1))
         finally:
             data.unbind(compiled.train)
             for name, array in kept.items():

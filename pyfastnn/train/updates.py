@@ -7,7 +7,7 @@ All of it stands on the optimizer's settings; what is off adds no node. The node
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -127,13 +127,16 @@ def emit_updates(builder: Builder, model: Model, optimizer: Optimizer, gradients
             emit("ema_step", (builder.value(f"{name}.ema", parameter.shape, kind="state"), name), group=group)
 
 
-def penalty_graph(model: Model, optimizer: Optimizer) -> Graph:
-    """Return the penalty of every parameter that decays: L2 unless the decay is decoupled, and L1 if it is on."""
+def penalty_graph(model: Model, optimizer: Optimizer, written: Collection[str]) -> Graph:
+    """Return the penalty of every parameter that decays: L2 unless the decay is decoupled, and L1 if it is on.
+
+    Those that a training step does not write, since no loss depends on them, have none.
+    """
     builder = Builder()
     groups = parameter_groups(model.declared, optimizer.rate_factors)
     ops = [*(() if optimizer.decoupled else ("l2_penalty",)), *(("l1_penalty",) if optimizer.l1 > 0 else ())]
     for name, parameter in model.trained().items():
-        if parameter.decay and ops:
+        if parameter.decay and ops and name in written:
             w = builder.value(name, parameter.shape, kind="parameter")
             for op in ops:
                 builder.emit(op, (w,), outputs=(f"{op}({name})",), group=groups.of[name], name="penalty")
