@@ -199,3 +199,65 @@ def test_a_frozen_batch_norm_passes_gradients_on():
     trainer.fit(X, y, epochs=1, verbose=0)
     for name, array in model.state_dict().items():
         assert (array == before[name]).all() == name.startswith("batch_norm"), name
+
+
+# Outputs that are one value, or one value read with two shapes
+
+
+def looked_at_twice() -> nn.Model:
+    x = nn.Input((6, 6, 2))
+    h = nn.Tanh()(nn.Conv2d(3, 3)(x))
+    flat = nn.Flatten()(h)
+    return nn.Model(x, {"map": h, "flat": flat, "again": h, "last": nn.Linear(2)(flat)}, dtype="float64")
+
+
+def test_outputs_may_share_a_value(tmp_path):
+    """Each has its own array, loss and gradient: of two squared errors of one value the gradients add up."""
+    model = looked_at_twice()
+    X = rng_of("shared outputs").standard_normal((12, 6, 6, 2))
+    found = model(X)
+    model.save(tmp_path / "m")
+    for name, scores in fnn.load(tmp_path / "m")(X).items():
+        assert_same_bits(found[name], scores, name)
+    assert_same_bits(found["again"], found["map"])
+    assert_same_bits(found["flat"], found["map"].reshape(12, -1))
+    assert not np.shares_memory(found["again"], found["map"])
+    y = {name: np.ones_like(scores) for name, scores in found.items()}
+    losses = dict.fromkeys(y, "mean_squared_error")
+    trainer = fnn.Trainer(model, losses)
+    assert trainer.compare(X, y) is None
+    assert fnn.diagnose.gradient_check(model, X, y, loss=losses)
+    once = fnn.Trainer(model, {"flat": "mean_squared_error"}).gradients(X, y["flat"])
+    thrice = fnn.Trainer(model, {k: losses[k] for k in ("map", "flat", "again")}).gradients(
+        X, {k: y[k] for k in ("map", "flat", "again")}
+    )
+    for name, gradient in once.items():
+        np.testing.assert_allclose(thrice[name], 3 * gradient, rtol=1e-12, atol=1e-15, err_msg=name)
+
+
+def test_a_step_taken_apart_of_outputs_that_share_a_value():
+    """The gradients from outside are those of the losses: the same update."""
+    X = rng_of("shared outputs").standard_normal((12, 6, 6, 2))
+    trainers = [fnn.Trainer(looked_at_twice(), {"flat": "mean_squared_error"}, optim.SGD(0.1)) for _ in range(2)]
+    scores = trainers[0].forward(X)
+    assert {k: v.shape[1:] for k, v in scores.items()} == trainers[0].model.output_shapes()
+    part = {"map": 1.0, "flat": 2.0, "again": -1.0, "last": 0.0}
+    size = scores["flat"].size
+    shared = (scores["flat"] - 1) / size  # the parts of the other two cancel out
+    given = {k: part[k] * shared.reshape(v.shape) if k != "last" else 0 * v for k, v in scores.items()}
+    trainers[0].backward(given)
+    trainers[0].update()
+    trainers[1].step(X, np.ones((12, size // 12)))
+    for name, array in trainers[1].model.state_dict().items():
+        np.testing.assert_allclose(trainers[0].model.state_dict()[name], array, rtol=1e-12, atol=1e-15, err_msg=name)
+
+
+def test_a_step_taken_apart_of_a_model_that_ends_in_flatten():
+    model = nn.Sequential(nn.Conv2d(3, 3), nn.Flatten(), dtype="float64")
+    trainer = fnn.Trainer(model, "mean_squared_error", optim.SGD(0.1))
+    X = rng_of("ends in flatten").standard_normal((7, 5, 5, 2))
+    assert_same_bits(trainer.forward(X), model(X))
+    trainer.backward(np.ones((7, 27)))
+    before = model.state_dict()["conv2d_1.b"]
+    trainer.update()
+    np.testing.assert_allclose(before - model.arrays()["conv2d_1.b"], np.full(3, 0.1 * 7 * 9), rtol=1e-12)

@@ -475,7 +475,14 @@ class Model(Predicting):
             builder.training = training and call.layer not in self.frozen
             values.append(self.layers[call.layer].forward(builder, call.layer, *(values[i] for i in call.sources)))
         builder.training = training
-        return builder, index, {name: values[number] for name, number in self.network.outputs.items()}
+        outputs: dict[str, str] = {}
+        memory: set[str] = set()
+        for name, value in ((k, values[at]) for k, at in self.network.outputs.items()):
+            read = builder.graph.values[value].view_of or value
+            shared = read in memory  # with another output, whose name and gradient are its own
+            outputs[name] = builder.emit("scale", (value,), name=name)[0] if shared else value
+            memory.add(read)
+        return builder, index, outputs
 
     def _gather(self, builder: Builder, name: str, index: str, sparse: bool) -> str:
         """Add the rows of one input, preprocessed, and return their value."""

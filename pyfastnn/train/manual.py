@@ -82,6 +82,10 @@ class Manual:
             shape = [d if isinstance(d, int) else batch for d in kept_value.shape]
             self.arrays[name] = np.zeros(shape, _DTYPES.get(kept_value.dtype, model.dtype))
         self.plan.bind({k: v for k, v in {**arrays, **self.arrays}.items() if k in known})
+        self.results: dict[str, Array] = {}
+        for name in self.scores:  # which may be a view, as behind a Flatten
+            shape = [d if isinstance(d, int) else batch for d in values[name].shape]
+            self.results[name] = self.arrays[values[name].view_of or name].reshape(shape)
 
     def fits(self, trainer: Trainer, rows: int) -> bool:
         """Return whether the parts still are those of the trainer, for so many rows."""
@@ -94,7 +98,7 @@ class Manual:
         bound, _ = input_arrays(inputs, model)
         self._run(trainer, "forward", bound)
         self.plan.bind(dict.fromkeys(bound))
-        scores = {k: self.arrays[s][: self.rows].copy() for s, k in self.scores.items()}
+        scores = {k: self.results[s][: self.rows].copy() for s, k in self.scores.items()}
         return next(iter(scores.values())) if len(scores) == 1 else scores
 
     def backward(self, trainer: Trainer, dscores: Any, input_gradient: bool) -> Any:
@@ -102,7 +106,7 @@ class Manual:
         given = dscores if isinstance(dscores, Mapping) else {next(iter(self.scores.values())): dscores}
         bound = {}
         for scores, output in self.scores.items():
-            shape = (self.rows, *self.arrays[scores].shape[1:])
+            shape = (self.rows, *self.results[scores].shape[1:])
             if output not in given:
                 raise ValueError(f"backward: 'dscores' has no gradient of output {output!r}")
             gradient = np.ascontiguousarray(given[output], trainer.model.dtype)
