@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyfastnn import data, diagnose, functional, gates, nn, optim
-    from pyfastnn._core import __version__, num_threads, set_num_threads
+    from pyfastnn._core import __version__, num_threads
+    from pyfastnn._threads import set_num_threads
     from pyfastnn.io.model_file import load
     from pyfastnn.train.ensemble import Ensemble, average_weights
     from pyfastnn.train.history import History
@@ -27,7 +28,7 @@ _HOME = {
     "average_weights": "pyfastnn.train.ensemble",
     "load": "pyfastnn.io.model_file",
     "num_threads": "pyfastnn._core",
-    "set_num_threads": "pyfastnn._core",
+    "set_num_threads": "pyfastnn._threads",
     "train_many": "pyfastnn.train.many",
 }
 

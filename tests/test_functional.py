@@ -132,6 +132,16 @@ def test_dropout_in_place():
     assert ((y > 0) == mask.astype(bool)).all()
 
 
+def test_gelu_has_its_other_form_by_name_too():
+    rng = rng_of("gelu forms")
+    dy, x, out = (rng.standard_normal((5, 3)) for _ in range(3))
+    assert_same_bits(F.gelu(x, approximate="tanh"), F.gelu_tanh(x))
+    assert_same_bits(F.gelu(x, approximate="none"), F.gelu(x))
+    assert F.gelu(x, approximate="tanh", out=out) is out
+    assert_same_bits(F.gelu_backward(dy, x, approximate="tanh"), F.gelu_tanh_backward(dy, x))
+    assert F.gelu_backward(dy, x, approximate="tanh", out=out) is out
+
+
 def test_prelu_backward_gives_both_and_fills_out():
     rng = rng_of("prelu backward")
     dy, x, slope = (rng.standard_normal(s) for s in ((9, 4), (9, 4), (4,)))

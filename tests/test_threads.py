@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import pytest
 
+import pyfastnn
 from pyfastnn import _core
 from pyfastnn.reference import Sample, specs
 from pyfastnn.testing import DTYPES, assert_same_bits, make_call, op_table, rng_of, run, samples_of
@@ -160,8 +161,12 @@ def test_threads_are_set_and_read():
     for n in (1, 2, 5):
         _core.set_num_threads(n)
         assert _core.num_threads() == n
+        pyfastnn.set_num_threads(np.int64(n + 1))
+        assert pyfastnn.num_threads() == n + 1
     with pytest.raises(ValueError, match="-1"):
         _core.set_num_threads(-1)
+    pyfastnn.set_num_threads(0)
+    assert pyfastnn.num_threads() >= 1
 
 
 FORK = r"""

@@ -7,9 +7,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pyfastnn._core import call as _call
+from pyfastnn._names import unknown
 
 
-def gelu(x: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
+def gelu(x: NDArray[Any], *, approximate: str = "none", out: NDArray[Any] | None = None) -> NDArray[Any]:
     """Return the Gaussian error linear unit of the input.
 
     ``y = x * Phi(x)``, Phi the distribution function of normal numbers, ``Phi(x) = (1 + erf(x / sqrt(2))) / 2``; NaN stays NaN, minus
@@ -19,6 +20,8 @@ def gelu(x: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     ----------
     x : ndarray of float32 or float64
         Of any shape up to four dimensions, C-contiguous.
+    approximate : {"none", "tanh"}, default "none"
+        ``"tanh"`` is `gelu_tanh`.
     out : ndarray of the dtype and shape of ``x``, optional
         Overwritten; may be ``x`` itself, must not overlap it otherwise.
 
@@ -32,7 +35,7 @@ def gelu(x: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     TypeError
         If ``x`` is not an ndarray of float32 or float64, or ``out`` has another dtype.
     ValueError
-        If an array is not C-contiguous, or ``out`` has another shape or overlaps ``x`` in part.
+        If an array is not C-contiguous, ``out`` has another shape or overlaps ``x`` in part, or the form is unknown.
 
     Notes
     -----
@@ -50,10 +53,15 @@ def gelu(x: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
     >>> F.gelu(np.array([-np.inf, -1.0, 1.0]))
     array([ 0.        , -0.15865525,  0.84134475])
     """
+    if approximate != "none":
+        _check_form("gelu", approximate)
+        return gelu_tanh(x, out=out)
     return _call("gelu_forward", (x,), None if out is None else (out,))[0]
 
 
-def gelu_backward(dy: NDArray[Any], x: NDArray[Any], *, out: NDArray[Any] | None = None) -> NDArray[Any]:
+def gelu_backward(
+    dy: NDArray[Any], x: NDArray[Any], *, approximate: str = "none", out: NDArray[Any] | None = None
+) -> NDArray[Any]:
     """Return the gradient of the input of `gelu`.
 
     ``dx = dy * (Phi(x) + x * phi(x))``, phi the density of normal numbers.
@@ -65,6 +73,8 @@ def gelu_backward(dy: NDArray[Any], x: NDArray[Any], *, out: NDArray[Any] | None
         C-contiguous.
     x : ndarray of the dtype and shape of ``dy``
         Input of the forward pass.
+    approximate : {"none", "tanh"}, default "none"
+        ``"tanh"`` is `gelu_tanh_backward`.
     out : ndarray of the dtype and shape of ``dy``, optional
         Overwritten; may be ``dy`` itself, must not overlap the inputs otherwise.
 
@@ -78,7 +88,7 @@ def gelu_backward(dy: NDArray[Any], x: NDArray[Any], *, out: NDArray[Any] | None
     TypeError
         If an argument is not an ndarray of the dtype of ``dy``.
     ValueError
-        If shapes differ, an array is not C-contiguous, or ``out`` overlaps an input in part.
+        If shapes differ, an array is not C-contiguous, ``out`` overlaps an input in part, or the form is unknown.
 
     Notes
     -----
@@ -91,6 +101,9 @@ def gelu_backward(dy: NDArray[Any], x: NDArray[Any], *, out: NDArray[Any] | None
     >>> F.gelu_backward(np.array([2.0, 2.0]), np.array([0.0, 9.0]))
     array([1., 2.])
     """
+    if approximate != "none":
+        _check_form("gelu_backward", approximate)
+        return gelu_tanh_backward(dy, x, out=out)
     return _call("gelu_backward", (dy, x), None if out is None else (out,))[0]
 
 
@@ -342,3 +355,9 @@ def softplus_backward(dy: NDArray[Any], x: NDArray[Any], *, out: NDArray[Any] | 
     array([2.])
     """
     return _call("softplus_backward", (dy, x), None if out is None else (out,))[0]
+
+
+def _check_form(owner: str, form: str) -> None:
+    """Raise ValueError unless a form of GELU is the one that is not the default."""
+    if form != "tanh":
+        raise ValueError(f"{owner}: {unknown('form', form, ('none', 'tanh'))}")
