@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,7 @@ def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array | Csr], 
         if key not in X:
             raise ValueError(f"{name!r} has no rows of input {key!r}")
         shown = name if len(inputs) == 1 else f"{name}[{key!r}]"
-        shape = model.input_shapes.get(key)
+        shape = model.row_shapes.get(key)
         items = None if shape is None else math.prod(shape)
         if symbol.dtype == "int64":
             numbers = as_numbers(X[key], shown, items)
@@ -362,15 +363,21 @@ def _labels(y: Any, name: str) -> Array:
     return labels
 
 
-def as_targets(y: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """Return regression targets as a C-contiguous float array of shape (n, *shape).
+RowOf = Callable[[int], int]
+"""Says which row of the user's stands at a position."""
+
+
+def as_targets(
+    y: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], row_of: RowOf = operator.index
+) -> Array:
+    """Return targets that are numbers as a C-contiguous float array of shape (n, *shape).
 
     Raises
     ------
     TypeError
         If they are no numbers.
     ValueError
-        If the shape does not fit, or a target is NaN or infinite.
+        If the shape does not fit, or a target is NaN or infinite; the first one is named.
     """
     targets = np.asarray(y)
     if targets.dtype.kind not in "biuf":
@@ -386,5 +393,38 @@ def as_targets(y: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) 
     targets = np.ascontiguousarray(targets, dtype=dtype)
     finite = np.isfinite(targets)
     if not finite.all():
-        raise ValueError(f"{name!r} holds {int((~finite).sum())} NaN or infinite targets")
+        bad = int((~finite).sum())
+        raise ValueError(
+            f"{name!r} holds {bad} NaN or infinite targets, {_first(targets, ~finite, row_of)}; expected finite numbers"
+        )
     return targets
+
+
+def check_range(
+    targets: Array,
+    name: str,
+    limits: tuple[float, float],
+    whose: str,
+    weights: NDArray[np.float64] | None = None,
+    row_of: RowOf = operator.index,
+) -> None:
+    """Raise ValueError unless the targets of all rows whose weight is not 0 lie within limits; the first one outside is named."""
+    low, high = limits
+    if not targets.size or (targets.min() >= low and targets.max() <= high):
+        return
+    outside = (targets < low) | (targets > high)
+    if weights is not None:
+        outside[weights == 0] = False
+    if outside.any():
+        expected = f"numbers from {low:g} to {high:g}" if math.isfinite(high) else f"numbers of {low:g} or more"
+        raise ValueError(
+            f"{name!r} holds {int(outside.sum())} targets that {whose} does not take, {_first(targets, outside, row_of)}; "
+            f"expected {expected}"
+        )
+
+
+def _first(targets: Array, found: NDArray[np.bool_], row_of: RowOf) -> str:
+    """Say which is the first target found, and where."""
+    place = tuple(int(i) for i in np.argwhere(found)[0])
+    output = f", output {', '.join(map(str, place[1:]))}" if targets[0].size > 1 else ""
+    return f"the first is {targets[place]:g} in row {row_of(place[0])}{output}"

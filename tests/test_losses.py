@@ -14,6 +14,7 @@ from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.graph import BATCH, Builder
 from pyfastnn.graph.autodiff import backward
 from pyfastnn.nn import losses
+from pyfastnn.nn.loss import TASKS
 from pyfastnn.reference import interpret
 from pyfastnn.testing import DTYPES, assert_same_bits, central_difference, rng_of, samples_of
 
@@ -237,7 +238,9 @@ def test_weights_of_rows_in_a_plan(loss):
 @pytest.mark.parametrize("kind", losses.LOSSES)
 def test_every_loss_says_what_it_takes(kind):
     loss = losses.get(kind)
-    assert loss.task in ("classification", "regression", "multilabel")
+    assert loss.task in TASKS
+    low, high = loss.target_range
+    assert low < high
     assert loss.targets == ("labels" if loss.task == "classification" else "rows")
     assert loss.counts == (loss.task == "classification")
     assert repr(loss) == f"{type(loss).__name__}()"

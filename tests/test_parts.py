@@ -81,6 +81,80 @@ def test_a_loss_that_gives_no_pair_is_told_what_to_give(given):
         trainer.step(X, X[:, :2])
 
 
+def told(trainer, row):
+    return True
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        (told, r"'callbacks' is <function told at .*>, expected a list of functions: write callbacks=\[told\]"),
+        (None, "'callbacks' is None, expected a list of functions$"),
+        (3, "'callbacks' is 3, expected a list of functions$"),
+        ([told, 3], r"callbacks\[1\] is 3, expected a function of the trainer and a row"),
+        ("told", r"callbacks\[0\] is 't', expected a function"),
+    ],
+    ids=str,
+)
+def test_callbacks_are_looked_at_before_the_first_epoch(callbacks, message):
+    trainer = fnn.Trainer(net())
+    with pytest.raises(TypeError, match=f"fit: {message}"):
+        trainer.fit(*rows(), callbacks=callbacks, verbose=0)
+    assert trainer.epoch == 0
+    trainer.fit(*rows(), callbacks=(call for call in [told]), epochs=3, verbose=0)
+    assert (trainer.epoch, trainer.history.stop_reason) == (1, "callback")
+
+
+@pytest.mark.parametrize("verbose", ["a", 3, -1, 0.5])
+def test_how_much_is_shown_is_one_of_three(verbose):
+    with pytest.raises(ValueError, match=rf"fit: 'verbose' is {verbose!r}, expected 0 \(nothing\)"):
+        fnn.Trainer(net()).fit(*rows(), verbose=verbose)
+
+
+def test_a_fit_that_could_change_nothing_is_refused():
+    X, y = rows()
+    scaled = nn.Sequential(nn.Linear(4), nn.BatchNorm(), nn.Linear(3), preprocess=SCALED())
+    scaled.freeze()
+    trainer = fnn.Trainer(scaled)
+    message = (
+        r"no parameter is trainable, as all layers with some that a loss depends on are frozen \(linear_1, batch_norm_1, linear_2\): "
+    )
+    message += r"call model.unfreeze\('linear_2'\)"
+    for what in ("fit", "step"):
+        with pytest.raises(RuntimeError, match=f"{what}: {message}"):
+            getattr(trainer, what)(X, y)
+    assert not scaled.built
+    assert not scaled.preprocess.fitted
+    with pytest.raises(fnn.TrainManyError, match="fit: no parameter is trainable"):
+        fnn.train_many([trainer], X, y)
+    scaled.unfreeze("linear_2")
+    trainer.fit(X, y, epochs=1, verbose=0)
+    scaled.freeze()
+    before = scaled.state_dict()
+    for what in ("fit", "step"):
+        with pytest.raises(RuntimeError, match=f"{what}: {message}"):
+            getattr(trainer, what)(X, y)
+    # What reads gradients alone goes on: those of the inputs flow through frozen layers.
+    trainer.forward(X)
+    assert trainer.backward(np.ones((20, 3), np.float32), input_gradient=True).any()
+    with pytest.raises(RuntimeError, match=f"update: {message}"):
+        trainer.update()
+    assert trainer.gradients(X, y) == {}
+    assert set(trainer.evaluate(X, y)) == {"loss", "accuracy"}
+    with pytest.raises(RuntimeError, match=f"gradient_check: {message}"):
+        fnn.diagnose.gradient_check(scaled, X, y)
+    for name, array in scaled.state_dict().items():
+        assert_same_bits(array, before[name], name)
+
+
+def test_a_model_without_parameters_is_not_trained():
+    X, _ = rows()
+    with pytest.raises(
+        RuntimeError, match="fit: there are no parameters to train in the layers flatten_1, relu_1"
+    ):
+        fnn.Trainer(nn.Sequential(nn.Flatten(), nn.ReLU()), "mean_squared_error").fit(X, X, verbose=0)
+
+
 def test_a_sigmoid_of_a_sigmoid_is_refused():
     X, y = rows()
     trainer = fnn.Trainer(net(nn.Sigmoid()), "binary_cross_entropy")
@@ -102,6 +176,38 @@ WRONG = {
         r"preprocess is 3, expected a preprocessing such as fnn.data.Standardize\(\)",
     ),
     "two values": (lambda: nn.Linear(3)(x, x), TypeError, "Linear: called on 2 values, expected one"),
+    "shape": (
+        lambda: net().build("a"),
+        TypeError,
+        r"build: 'input_shape' is 'a', expected whole numbers, such as \(784,\)",
+    ),
+    "half a size": (lambda: net().build(3.5), TypeError, "build: 'input_shape' is 3.5, expected whole numbers"),
+    "a size of": (lambda: net().build((3, "4")), TypeError, r"build: 'input_shape' is \(3, '4'\), expected whole"),
+    "no size": (lambda: net().build(True), TypeError, "build: 'input_shape' is True, expected whole numbers"),
+    "shape in a dict": (lambda: net().build({"X": None}), TypeError, "build: 'input_shape' is None, expected whole"),
+    "size of 0": (lambda: net().build((3, 0)), ValueError, r"build: 'input_shape' is \(3, 0\), expected sizes of 1"),
+    "seed": (lambda: net().build(6, seed="a"), TypeError, "build: 'seed' is 'a', expected a whole number"),
+    "seed under 0": (lambda: net().build(6, seed=-1), ValueError, "build: 'seed' is -1, expected 0 or more"),
+    "seed of a head": (lambda: net().build(6).replace_head(nn.Linear(2), seed=0.5), TypeError, "'seed' is 0.5"),
+    "input": (lambda: nn.Input("a"), TypeError, "Input: 'shape' is 'a', expected whole numbers"),
+    "input of": (lambda: nn.Input((2.5,)), TypeError, r"Input: 'shape' is \(2.5,\), expected whole numbers"),
+    "name": (lambda: nn.Input(3, name=3), TypeError, "Input: 'name' is 3, expected a string"),
+    "model of a number": (lambda: nn.Model(3, x), TypeError, "Model: 'inputs' holds 3, expected what nn.Input"),
+    "threads": (lambda: fnn.set_num_threads("a"), TypeError, "set_num_threads: 'n' is 'a', expected a whole number"),
+    "half a thread": (lambda: fnn.set_num_threads(1.5), TypeError, "set_num_threads: 'n' is 1.5, expected a whole"),
+    "threads under 0": (lambda: fnn.set_num_threads(-1), ValueError, "set_num_threads: 'n' is -1, expected 1 to 32767"),
+    "many threads": (lambda: fnn.set_num_threads(2**40), ValueError, "set_num_threads: 'n' is 1099511627776"),
+    "gelu": (
+        lambda: fnn.functional.gelu(np.ones(3), approximate="no such"),
+        ValueError,
+        "gelu: unknown form 'no such'; known: none, tanh",
+    ),
+    "gelu_backward": (
+        lambda: fnn.functional.gelu_backward(np.ones(3), np.ones(3), approximate="tan"),
+        ValueError,
+        "gelu_backward: unknown form 'tan', did you mean 'tanh'",
+    ),
+    "metrics": (lambda: fnn.Trainer(net(), metrics=3), TypeError, "Trainer: 'metrics' is 3, expected names"),
 }
 
 
@@ -151,8 +257,23 @@ def test_words_of_the_only_input_are_checked_in_every_step():
         trainer.step(X, y)
 
 
-def test_an_embedding_of_floats_is_refused_where_it_is_called():
-    with pytest.raises(
-        ValueError, match=r"Embedding: called on .*, which holds floats; make it nn.Input\(shape, dtype"
-    ):
-        nn.Embedding(5, 3)(x)
+def test_layers_are_told_floats_from_whole_numbers_where_they_are_called():
+    floats = r"Embedding: called on .*, which holds floats; make it nn.Input\(shape, dtype='int64'\)"
+    for called in (x, nn.Linear(3)(x), nn.Flatten()(x)):
+        with pytest.raises(TypeError, match=floats):
+            nn.Embedding(5, 3)(called)
+    words = nn.Input((4,), name="words", dtype="int64")
+    for layer in (nn.Linear(3), nn.ReLU(), nn.Dropout(0.1), nn.BatchNorm()):
+        for called in (words, nn.Flatten()(words)):
+            message = (
+                rf"{type(layer).__name__}: called on .*, which holds whole numbers, expected floats; put nn.Embedding"
+            )
+            with pytest.raises(TypeError, match=message):
+                layer(called)
+    with pytest.raises(TypeError, match="Concat: called on <rows of shape .* from Input 'words'>"):
+        nn.Concat()(nn.Embedding(7, 3)(words), words)
+    vectors = nn.Flatten()(nn.Embedding(7, 3)(nn.Flatten()(words)))
+    assert nn.Model(words, nn.Linear(2)(vectors)).predict(np.zeros((3, 4), np.int64)).shape == (3, 2)
+    chain = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(3))
+    with pytest.raises(ValueError, match=r"embedding_1: .* make the model from nn.Input\(shape, dtype='int64'\)"):
+        fnn.Trainer(chain).fit(*rows(), verbose=0)

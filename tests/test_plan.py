@@ -89,7 +89,7 @@ class Case:
         self.y = rng.integers(0, OUTPUTS, 50) if classes else rng.standard_normal((50, OUTPUTS)).astype(dtype)
         self.index = rng.permutation(50)
         self.graph = training_graph(self.model, self.loss, self.optimizer, hoist=hoist)
-        self.state = {**self.model.state_dict(), **start_slots(self.model, self.optimizer, {})}
+        self.state = {**self.model.state_dict(), **start_slots(self.model, self.optimizer)}
 
     def plan(self, max_batch=16, **switches) -> CpuPlan:
         outputs = {o: "step" for n in self.graph.nodes for o in n.outputs if o in ("loss", "correct")}

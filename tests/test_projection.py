@@ -9,7 +9,7 @@ import pytest
 
 import pyfastnn as fnn
 from pyfastnn import nn
-from pyfastnn.data import PCA, Center, Compose, MinMax, Rescale, Standardize, Whiten, load_digits, preprocessing
+from pyfastnn.data import PCA, Center, Compose, MinMax, Rescale, Standardize, Stream, Whiten, load_digits, preprocessing
 from pyfastnn.testing import assert_same_bits, rng_of
 
 UNIT = 2.0**-53
@@ -376,3 +376,82 @@ def test_a_refused_fit_leaves_the_model_to_be_fitted():
         trainer.fit(X, np.arange(3), verbose=0)
     assert not hasattr(trainer.model.preprocess, "shift_")
     trainer.fit(X, np.arange(200) % 3, epochs=1, verbose=0)
+
+
+# A model from nn.Input, whose arrays wait for the data
+
+
+def waiting(*more, **settings):
+    x = nn.Input(12)
+    h = nn.Tanh()(nn.Linear(5)(x))
+    return nn.Model(x, nn.Linear(3)(h), preprocess=Compose([*more, PCA(components=0.8)]), **settings)
+
+
+def test_a_graph_whose_width_follows_from_the_data_is_built_by_the_first_fit(tmp_path):
+    y = np.arange(200) % 3
+    model = waiting(dtype="float64")
+    assert not model.built
+    assert repr(model) == "Model(X[12] -> y; 3 layers)"
+    assert "linear_1" in model.summary()
+    trainer = fnn.Trainer(model, seed=0)
+    trainer.fit(X, y, epochs=2, verbose=0)
+    width = model.preprocess.matrix_.shape[1]
+    assert 1 < width < 12
+    assert model.arrays()["linear_1.w"].shape == (width, 5)
+    assert trainer.compare(X, y) is None
+
+    fitted = Compose([PCA(components=0.8)]).fit(X)
+    x = nn.Input(12)
+    ready = nn.Model(x, nn.Linear(3)(nn.Tanh()(nn.Linear(5)(x))), preprocess=fitted, dtype="float64")
+    assert ready.built
+    fnn.Trainer(ready, seed=0).fit(X, y, epochs=2, verbose=0)
+    assert_same_bits(ready(X), model(X))
+    model.save(tmp_path / "m")
+    assert_same_bits(fnn.load(tmp_path / "m")(X), model(X))
+
+
+def test_every_first_call_builds_it():
+    y = np.arange(200) % 3
+    calls = {
+        "step": lambda t: t.step(X, y),
+        "forward": lambda t: t.forward(X),
+        "gradients": lambda t: t.gradients(X, y),
+        "images": lambda t: t.fit(X.reshape(200, 4, 3), y, epochs=1, verbose=0),
+        "stream": lambda t: t.fit(Stream(X, y), epochs=1, verbose=0),
+        "by hand": lambda t: (t.model.preprocess.fit(X), t.model.build()),
+    }
+    for name, call in calls.items():
+        trainer = fnn.Trainer(waiting())
+        call(trainer)
+        assert trainer.model.built, name
+        assert trainer.model.predict(X[:2]).shape[0] == 2, name
+    assert fnn.diagnose.gradient_check(waiting(), X, y).passed
+
+
+def test_what_such_a_model_cannot_do_yet_is_said():
+    y, model = np.arange(200) % 3, waiting(Center())
+    with pytest.raises(RuntimeError, match="the model has no parameters yet: .* fit, first"):
+        model.predict(X)
+    for call in (model.build, lambda: nn.initializers.lsuv(model, X)):
+        with pytest.raises(RuntimeError, match=r"PCA\(components=0.8\) decides with the data .* train the model"):
+            call()
+    trainer = fnn.Trainer(model)
+    with pytest.raises(ValueError, match=r"'X' has shape \(200, 11\), which is 11 values a row, expected 12"):
+        trainer.fit(X[:, :11], y, verbose=0)
+    with pytest.raises(ValueError, match="'y'"):
+        trainer.fit(X, y[:3], verbose=0)
+    assert not model.built
+    assert not model.preprocess.fitted
+    trainer.fit(X, y, epochs=1, verbose=0)
+
+
+def test_one_input_of_several_may_wait():
+    wide, word = nn.Input(12, name="wide"), nn.Input((), name="word", dtype="int64")
+    merged = nn.Concat()(nn.Linear(4)(wide), nn.Embedding(7, 3)(word))
+    model = nn.Model([wide, word], nn.Linear(3)(merged), preprocess={"wide": PCA(components=0.9)})
+    rows = {"wide": X, "word": np.arange(200) % 7}
+    with pytest.raises(ValueError, match=r"X\['word'\].* holds 7, expected whole numbers from 0 to 6"):
+        fnn.Trainer(model).fit({**rows, "word": rows["word"] + 1}, np.arange(200) % 3, verbose=0)
+    assert not model.built
+    fnn.Trainer(model).fit(rows, np.arange(200) % 3, epochs=1, verbose=0)
+    assert model(rows).shape == (200, 3)

@@ -254,7 +254,7 @@ def test_metrics_by_name(metrics):
         ),
         (lambda: nn.Sequential(nn.Linear(3)).build((2, 2)), ValueError, r"linear_1: .*put nn.Flatten\(\) before it"),
         (lambda: nn.Sequential(nn.Linear(3)).build((0,)), ValueError, r"'input_shape' is \(0,\), expected sizes of 1"),
-        (lambda: nn.Sequential(nn.Linear(3)).build((2.0,)), TypeError, "float"),
+        (lambda: nn.Sequential(nn.Linear(3)).build((2.0,)), TypeError, "expected whole numbers"),
         (lambda: nn.Sequential(nn.Linear(3)).parameters, RuntimeError, r"call model.build\(\(784,\)\)"),
         (lambda: nn.Sequential(nn.Linear(3))(X0), RuntimeError, r"call model.build\(\(784,\)\)"),
         (lambda: fnn.Trainr, AttributeError, "did you mean 'Trainer'"),

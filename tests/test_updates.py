@@ -235,7 +235,7 @@ def test_the_penalty_of_the_history_is_that_of_the_weights():
         weights = [trainer.model.arrays()[k] for k in WEIGHTS]
         want = sum(l2 * 0.03 * (w**2).sum() + 0.02 * np.abs(w).sum() for w in weights)
         assert history["penalty"][-1] == pytest.approx(want, rel=1e-12)
-    assert penalty_graph(model(), optim.AdamW(), WEIGHTS).nodes == []
+    assert penalty_graph(model(), optim.AdamW(), COMMON, WEIGHTS).nodes == []
     assert not optim.AdamW(weight_decay=0.1).penalized
     assert optim.AdamW(l1=0.1).penalized
 

@@ -252,7 +252,9 @@ def _result(trainer: Trainer) -> Trainer:
 
 def read_data(options: argparse.Namespace, resumed: Trainer | None) -> Dataset:
     """Load the data set and hold out what is asked for, or a fifth if there is no test part."""
-    task = options.task if resumed is None else resumed.heads[0].loss.task
+    task = options.task
+    if resumed is not None:
+        task = "classification" if resumed.heads[0].counts else "regression"
     dataset = data.load(options.data, target=options.target, task=task)
     count = options.validation
     if count is None:

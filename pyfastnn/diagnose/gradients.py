@@ -135,6 +135,8 @@ def gradient_check(
     ------
     TypeError, ValueError
         If an argument does not fit, or the value is not finite.
+    RuntimeError
+        If the model has no parameter that is not frozen.
 
     Notes
     -----

@@ -49,8 +49,10 @@ def of_model(original: Model, X: Any, y: Any, loss: Any, seed: int) -> Problem:
     from pyfastnn.reference import interpret
     from pyfastnn.train.compiled import loss_graph
     from pyfastnn.train.prepare import training_data
+    from pyfastnn.train.settings import check_trainable
     from pyfastnn.train.trainer import Trainer
 
+    check_trainable("gradient_check", original)
     model = copy.deepcopy(original)
     trainer = Trainer(model, loss, seed=seed)
     found = training_data(trainer, X, y)

@@ -61,7 +61,7 @@ def save(trainer: Trainer, path: str | Path) -> None:
     settings = {
         "loss": {head.output: head.loss.kind for head in trainer.heads},
         "loss_settings": {head.output: head.loss.config() for head in trainer.heads},
-        "loss_weights": trainer.loss_weights,
+        "loss_weights": dict(trainer.loss_weights),
         "optimizer": trainer.optimizer.kind,
         "optimizer_settings": trainer.optimizer.config(),
         "seed": trainer.seed,
@@ -70,6 +70,7 @@ def save(trainer: Trainer, path: str | Path) -> None:
         "epoch": trainer.epoch,
         "step_count": trainer.step_count,
         "first_loss": first if math.isfinite(first) else None,
+        "begun": trainer.slots.begun,
     }
     safetensors.write(path, tensors, {**metadata, "format": "pyfastnn checkpoint", "trainer": json.dumps(settings)})
 
@@ -115,6 +116,7 @@ def load(path: str | Path) -> Trainer:
         trainer.step_count = _count(settings, "step_count")
         trainer.first_loss = math.nan if settings["first_loss"] is None else float(settings["first_loss"])
         wanted = trainer.make_slots()
+        trainer.slots.begun = _begun(settings.get("begun", {}), trainer)
         for name, array in wanted.items():
             given = tensors[_SLOT + name]
             if given.shape != array.shape or given.dtype != array.dtype:
@@ -171,6 +173,16 @@ def _losses(kinds: Any, settings: Any) -> Any:
     if not isinstance(settings, dict):
         raise ValueError(f"the settings of the losses are {settings!r}")
     return {name: losses.from_config(kind, settings.get(name, {})) for name, kind in kinds.items()}
+
+
+def _begun(begun: Any, trainer: Trainer) -> dict[str, int]:
+    """Return the steps before the first of each parameter that was not trained from the start."""
+    if not isinstance(begun, dict) or not begun.keys() <= trainer.slots.drawn.keys():
+        raise ValueError(f"'begun' is {begun!r}, expected steps by parameter")
+    found = {name: _count(begun, name) for name in begun}
+    if any(step > trainer.step_count for step in found.values()):
+        raise ValueError(f"'begun' is {begun!r}, and the run has {trainer.step_count} steps")
+    return found
 
 
 def _count(settings: dict[str, Any], key: str) -> int:

@@ -16,6 +16,7 @@ from pyfastnn.data import preprocessing
 from pyfastnn.io import safetensors
 from pyfastnn.io.safetensors import ModelFileError
 from pyfastnn.nn.layer import Layer, from_config
+from pyfastnn.nn.loss import TASKS
 from pyfastnn.nn.model import Model
 from pyfastnn.nn.sequential import Sequential
 from pyfastnn.nn.symbolic import Call, Input, Network
@@ -62,9 +63,6 @@ LAYERS: dict[str, type[Layer]] = {
     )
 }
 """The layers a file may name."""
-
-TASKS = ("classification", "regression", "multilabel")
-"""What an output may be trained for."""
 
 _PREPROCESS = "preprocess."
 

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pyfastnn._names import unknown
 from pyfastnn.graph import BATCH, Builder
 from pyfastnn.graph.graph import CallPython, Node
 from pyfastnn.graph.schema import Dim
 from pyfastnn.nn.layer import Layer, Shape
-from pyfastnn.nn.losses import Loss
+from pyfastnn.nn.loss import TASKS, Loss
 
 Array = NDArray[Any]
 
@@ -35,8 +36,8 @@ class CustomLoss(Loss):
         ``function(scores, targets) -> (loss, dscores)``: a number, and its gradient with respect to the scores (mean over the rows is
         up to the function). ``targets`` are class numbers of shape (n,) if ``task`` is ``"classification"``, else rows of the shape
         of the scores. The arrays are the plan's own memory: read-only, and overwritten by the next step.
-    task : {"regression", "classification", "multilabel"}, default "regression"
-        What the targets are, and how the model predicts.
+    task : {"regression", "classification", "multilabel", "counts"}, default "regression"
+        What the targets are, and what the model predicts: see `Loss`.
 
     Notes
     -----
@@ -49,8 +50,8 @@ class CustomLoss(Loss):
     def __init__(self, function: Callable[[Array, Array], tuple[Any, Any]], *, task: str = "regression") -> None:
         if not callable(function):
             raise TypeError(f"CustomLoss: 'function' is {function!r}, expected a function of scores and targets")
-        if task not in ("regression", "classification", "multilabel"):
-            raise ValueError(f"CustomLoss: 'task' is {task!r}, expected 'regression', 'classification' or 'multilabel'")
+        if task not in TASKS:
+            raise ValueError(f"CustomLoss: {unknown('task', task, TASKS)}")
         self.function = function
         self.task = task  # type: ignore[misc]
 
@@ -115,6 +116,7 @@ class Lambda(Layer):
     """
 
     kind = "lambda"
+    reads = ("float", "int64")
 
     def __init__(
         self,

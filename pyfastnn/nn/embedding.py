@@ -8,7 +8,6 @@ from pyfastnn.graph import Builder
 from pyfastnn.nn import initializers
 from pyfastnn.nn.initializers import Normal
 from pyfastnn.nn.layer import Layer, Parameter, Shape, whole
-from pyfastnn.nn.symbolic import Symbol
 
 _STANDARD = Normal(1.0)
 
@@ -39,20 +38,12 @@ class Embedding(Layer):
     """
 
     kind = "embedding"
+    reads = ("int64",)
 
     def __init__(self, vocabulary: int, dim: int, *, init: str | Normal = _STANDARD) -> None:
         self.vocabulary = whole("Embedding", "vocabulary", vocabulary)
         self.dim = whole("Embedding", "dim", dim)
         self.init = initializers.from_config(init)
-
-    def __call__(self, *xs: Symbol) -> Symbol:
-        """Apply the layer to an input of whole numbers; see `Layer.__call__`."""
-        for x in xs:
-            if isinstance(x, Symbol) and x.layer is None and x.dtype != "int64":
-                raise ValueError(
-                    f"Embedding: called on {x!r}, which holds floats; make it nn.Input(shape, dtype='int64')"
-                )
-        return super().__call__(*xs)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the input's shape with ``dim`` as the last dimension."""
@@ -68,7 +59,9 @@ class Embedding(Layer):
         """Add one lookup."""
         found = builder.graph.values[x].dtype
         if found != "i64":
-            raise ValueError(f"{name}: the input {x!r} holds floats, expected whole numbers (int64)")
+            raise ValueError(
+                f"{name}: the input {x!r} holds floats, expected whole numbers; make the model from nn.Input(shape, dtype='int64')"
+            )
         return builder.emit("embedding_forward", (f"{name}.table", x), name=name)[0]
 
     def config(self) -> dict[str, Any]:

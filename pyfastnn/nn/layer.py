@@ -6,12 +6,18 @@ import inspect
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pyfastnn._names import helpful_keywords, unknown
+from pyfastnn._names import unknown
+from pyfastnn._settings import FixedSettings
 from pyfastnn.graph import Builder
 from pyfastnn.nn.initializers import Initializer
 from pyfastnn.nn.symbolic import Symbol
 
 Shape = tuple[int, ...]
+
+_MISREAD = {
+    "float": "floats; make it nn.Input(shape, dtype='int64')",
+    "int64": "whole numbers, expected floats; put nn.Embedding(...) between, or make it nn.Input(...) without dtype='int64'",
+}
 
 
 @dataclass(frozen=True)
@@ -39,20 +45,18 @@ class Parameter:
     decay: bool = False
 
 
-class Layer:
+class Layer(FixedSettings):
     """Base of all layers.
 
     A layer says what it adds in three methods: `parameters` (arrays it needs for an input shape), `output_shape`, and `forward` (its
-    nodes). It holds settings only; arrays belong to the model.
+    nodes). It holds settings only, which are fixed once it is made; arrays belong to the model.
     """
 
     kind: ClassVar[str] = ""
     """Name in model files and stem of the layer's name in a model, such as ``"linear"``."""
-
-    def __init_subclass__(cls) -> None:
-        """Let the constructor of every layer answer unknown keywords helpfully."""
-        if "__init__" in cls.__dict__:
-            cls.__init__ = helpful_keywords(cls.__init__)  # type: ignore[method-assign]
+    reads: ClassVar[tuple[str, ...]] = ("float",)
+    """What its inputs may hold: ``"float"``, or ``"int64"`` for whole numbers."""
+    _otherwise = "make the model anew with {} and give it the arrays: new.load_state_dict(model.state_dict())"
 
     def __call__(self, *xs: Symbol) -> Symbol:
         """Apply the layer to values of a network under construction.
@@ -70,7 +74,7 @@ class Layer:
         Raises
         ------
         TypeError
-            If something else is given.
+            If something else is given, or whole numbers where the layer reads floats, or the other way round.
         ValueError
             If the layer does not fit the shapes.
         """
@@ -84,6 +88,9 @@ class Layer:
             raise TypeError(
                 f"{type(self).__name__}: called on nothing, expected nn.Input(...) or outputs of other layers"
             )
+        for x in xs:
+            if x.dtype not in self.reads:
+                raise TypeError(f"{type(self).__name__}: called on {x!r}, which holds {_MISREAD[x.dtype]}")
         shapes = [x.shape for x in xs]
         try:
             inspect.signature(self.output_shape).bind(*shapes)
@@ -91,7 +98,11 @@ class Layer:
             raise TypeError(
                 f"{type(self).__name__}: called on {len(xs)} values, expected one; nn.Concat()(...) or nn.Add()(...) joins them"
             ) from None
-        return Symbol(self.output_shape(*shapes), self, xs)
+        return Symbol(self.output_shape(*shapes), self, xs, dtype=self._gives(*(x.dtype for x in xs)))
+
+    def _gives(self, *dtypes: str) -> str:
+        """Return what the output holds, given what the inputs do."""
+        return "float"
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return the shape of one row of the output, given that of the input (both without the batch)."""
@@ -154,21 +165,21 @@ def one_size(layer: str, example: str, args: tuple[object, ...]) -> int:
     return int(size)
 
 
-def whole(owner: str, name: str, value: object) -> int:
-    """Return ``value`` as an int of 1 or more.
+def whole(owner: str, name: str, value: object, least: int = 1) -> int:
+    """Return ``value`` as an int of ``least`` or more.
 
     Raises
     ------
     TypeError
         If it is no whole number.
     ValueError
-        If it is under 1.
+        If it is less.
     """
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{owner}: {name!r} is {value!r}, expected a whole number")
     found = int(value.__index__())
-    if found < 1:
-        raise ValueError(f"{owner}: {name!r} is {found}, expected 1 or more")
+    if found < least:
+        raise ValueError(f"{owner}: {name!r} is {found}, expected {least} or more")
     return found
 
 

@@ -90,10 +90,14 @@ class Flatten(Layer):
     """Read every row, an image say, as one line of numbers; no work is done."""
 
     kind = "flatten"
+    reads = ("float", "int64")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Return ``(product of the dimensions,)``."""
         return (math.prod(input_shape),)
+
+    def _gives(self, *dtypes: str) -> str:
+        return dtypes[0]
 
     def forward(self, builder: Builder, name: str, x: str) -> str:
         """Return ``x`` with another shape."""

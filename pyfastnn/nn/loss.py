@@ -7,19 +7,23 @@ weight 0 takes no part, whatever it holds.
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pyfastnn._names import helpful_keywords
+from pyfastnn._settings import FixedSettings
 from pyfastnn.graph import Builder
 
 Array = NDArray[Any]
 Label = int | str
 
+TASKS = ("classification", "regression", "multilabel", "counts")
+"""What an output may be trained for; it decides what the model predicts."""
 
-class Loss:
+
+class Loss(FixedSettings):
     """Base of all losses: adds its nodes behind the scores of a model.
 
     Attributes
@@ -27,25 +31,29 @@ class Loss:
     kind : str
         Its name, which is also that of its op.
     task : str
-        ``"classification"``, ``"regression"`` or ``"multilabel"``.
+        ``"classification"``, ``"regression"``, ``"multilabel"`` or ``"counts"``: what the model predicts is the class of the highest
+        score, the scores, which scores are above 0, or ``exp(score)``.
     targets : str
         ``"labels"`` (one class number a row, int64) or ``"rows"`` (a number for every output).
+    target_range : tuple of two floats
+        Least and largest target of a row that counts, where they are numbers.
     counts : bool
         Whether the rows that are right are counted.
     ignore_index : int, str or None
         Rows of this label get weight 0.
+
+    Notes
+    -----
+    The settings are fixed once a loss is made: another one is given to the trainer, ``trainer.loss = nn.Huber(0.5)``.
     """
 
     kind: ClassVar[str] = ""
     task: ClassVar[str] = "regression"
     targets: ClassVar[str] = "rows"
+    target_range: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
     counts: ClassVar[bool] = False
     ignore_index: Label | None = None
-
-    def __init_subclass__(cls) -> None:
-        """Let the constructor of every loss answer unknown keywords helpfully."""
-        if "__init__" in cls.__dict__:
-            cls.__init__ = helpful_keywords(cls.__init__)  # type: ignore[method-assign]
+    _otherwise = "give the trainer another loss: trainer.loss = nn.{}"
 
     def forward(
         self, builder: Builder, scores: str, targets: str, weights: str | None = None, name: str = "loss"
@@ -114,7 +122,7 @@ def beside(name: str, word: str) -> str:
     return name.replace("loss", word, 1) if "loss" in name else f"{name}.{word}"
 
 
-def weight_list(owner: str, name: str, values: Any) -> list[float]:
+def weight_list(owner: str, name: str, values: Any) -> tuple[float, ...]:
     """Return one weight for each class or output, 0 or more.
 
     Raises
@@ -132,4 +140,4 @@ def weight_list(owner: str, name: str, values: Any) -> list[float]:
         raise ValueError(f"{owner}: {name!r} has shape {found.shape}, expected one number each")
     if not (np.isfinite(found).all() and (found >= 0).all()):
         raise ValueError(f"{owner}: {name!r} holds {found.min():g} to {found.max():g}, expected numbers from 0 up")
-    return [float(v) for v in found]
+    return tuple(float(v) for v in found)

@@ -133,8 +133,8 @@ def plain_label(value: Any) -> Label | None:
     return plain
 
 
-def _class_weight(given: Any) -> dict[Any, float] | list[float] | str | None:
-    """Return ``class_weight`` as None, "balanced", a dict by label, or a list in the order of the classes."""
+def _class_weight(given: Any) -> dict[Any, float] | tuple[float, ...] | str | None:
+    """Return ``class_weight`` as None, "balanced", a dict by label, or numbers in the order of the classes."""
     owner = "SoftmaxCrossEntropy"
     if given is None or isinstance(given, str):
         if given not in (None, "balanced"):

@@ -18,7 +18,8 @@ class BinaryCrossEntropy(Loss):
     """Sigmoid and cross-entropy in one, for outputs that are yes-or-no questions of their own (several labels a row).
 
     Mean over rows and outputs of ``-(pos_weight * t * log(p) + (1 - t) * log(1 - p))`` with ``p = sigmoid(score)``; the model gives scores
-    (no sigmoid layer at its end), targets are 0, 1 or probabilities. Cox (1958).
+    (no sigmoid layer at its end), targets are 0, 1 or probabilities between. ``model.predict`` says which scores are above 0,
+    ``model.predict_proba`` gives ``p``. Cox (1958).
 
     Parameters
     ----------
@@ -27,9 +28,10 @@ class BinaryCrossEntropy(Loss):
     """
 
     kind, task = "binary_cross_entropy", "multilabel"
+    target_range = (0.0, 1.0)
 
     def __init__(self, pos_weight: float | ArrayLike | None = None) -> None:
-        self.pos_weight: float | list[float] | None
+        self.pos_weight: float | tuple[float, ...] | None
         if pos_weight is None or np.ndim(pos_weight) == 0:
             self.pos_weight = (
                 None
@@ -48,7 +50,7 @@ class BinaryCrossEntropy(Loss):
         """Return ``"pos_weight"``, of shape (outputs,), if there is one; see `Loss.arrays`."""
         if self.pos_weight is None:
             return {}
-        if isinstance(self.pos_weight, list):
+        if isinstance(self.pos_weight, tuple):
             if y is not None and y.shape[-1] != len(self.pos_weight):
                 raise ValueError(
                     f"BinaryCrossEntropy: 'pos_weight' has {len(self.pos_weight)} items, expected {y.shape[-1]}, one an output"
@@ -98,9 +100,11 @@ class Huber(Loss):
 
 
 class Poisson(Loss):
-    """Mean over rows and outputs of ``exp(score) - target * score``: the model gives logarithms of rates, targets are counts.
+    """Mean over rows and outputs of ``exp(score) - target * score``: scores are logarithms of rates, targets are counts.
 
-    The negative log-likelihood but for ``log(target!)``, which no score changes. McCullagh and Nelder (1989), chapter 6.
+    The model gives the scores (no exponential layer at its end), and ``model.predict`` the rates, ``exp(score)``. Targets are 0 or more and
+    need not be whole. The negative log-likelihood but for ``log(target!)``, which no score changes. McCullagh and Nelder (1989), chapter 6.
     """
 
-    kind = "poisson"
+    kind, task = "poisson", "counts"
+    target_range = (0.0, _INF)

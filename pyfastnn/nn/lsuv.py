@@ -89,7 +89,7 @@ def lsuv(
     if count == 0:
         raise ValueError("lsuv: 'X' has no rows")
     if not model.built:
-        model.build({name: array.shape[1:] for name, array in rows.items()}, seed=seed)
+        model.build(model.shapes_of(rows), seed=seed)
     given, sparse = input_arrays(rows, model)
     graph = model.prediction_graph(sparse, fuse_pools=False)  # the outputs of all convolutions are looked at
     views = graph.views()

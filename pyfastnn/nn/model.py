@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +14,9 @@ from numpy.typing import NDArray
 from pyfastnn._names import helpful_keywords, unknown
 from pyfastnn.graph import BATCH, Builder
 from pyfastnn.nn import initializers
-from pyfastnn.nn.layer import Layer, Parameter, Shape, number
+from pyfastnn.nn.layer import Layer, Parameter, Shape, number, whole
 from pyfastnn.nn.prediction import Predicting
-from pyfastnn.nn.symbolic import Call, Network, Symbol, trace
+from pyfastnn.nn.symbolic import Call, Network, Symbol, named_inputs, named_outputs, row_shape, trace
 
 if TYPE_CHECKING:
     from pyfastnn.data.preprocessing import Preprocessor
@@ -38,7 +37,8 @@ class Model(Predicting):
         What calls of layers gave, values in the midst of the network too. Several are named by the dict, or after their layers; those
         that a `Trainer` has no loss for are only predicted.
     preprocess : Preprocessor, or dict of str to Preprocessor, optional
-        Of the input, or of inputs by name; fitted on the first training rows, applied everywhere, saved with the model.
+        Of the input, or of inputs by name; fitted on the first training rows, applied everywhere, saved with the model. Where it decides
+        with the data how many values a row keeps (``data.PCA(components=0.9)``), the first fit makes the arrays of the model too.
     dtype : str, default "float32"
         ``"float32"`` or ``"float64"``.
 
@@ -54,6 +54,8 @@ class Model(Predicting):
         Labels in the order of the outputs; None for regression or before training. A dict by output if there are several.
     frozen : set of str
         Layers whose arrays training leaves alone.
+    drawn : dict of str to int
+        How often first values of each array were drawn: what an optimizer keeps for an array that is drawn anew has no meaning any more.
     dtype : numpy dtype
         float32 or float64.
     version : int
@@ -74,8 +76,8 @@ class Model(Predicting):
         preprocess: Preprocessor | Mapping[str, Preprocessor] | None = None,
         dtype: str = "float32",
     ) -> None:
-        given = _named_inputs(inputs)
-        network = trace(given, _named_outputs(outputs))
+        given = named_inputs(inputs)
+        network = trace(given, named_outputs(outputs))
         if isinstance(outputs, Sequence) and len(outputs) > 1:  # named after their layers, which have names only now
             of = {number + len(given): call.layer for number, call in enumerate(network.calls)}
             named = {of.get(number, f"output_{i}"): number for i, number in enumerate(network.outputs.values())}
@@ -83,7 +85,8 @@ class Model(Predicting):
                 raise ValueError("Model: two outputs come from one layer; pass a dict with their names")
             network = replace(network, outputs=named)
         self._start(network, preprocess, dtype)
-        self.build({name: symbol.shape for name, symbol in given.items()})
+        if not any(p.needs_fit_for_shape for p in self.preprocessors.values()):
+            self.build()
 
     def _start(
         self, network: Network, preprocess: Preprocessor | Mapping[str, Preprocessor] | None, dtype: str
@@ -110,6 +113,7 @@ class Model(Predicting):
         self.dtype = np.dtype(dtype)
         self.input_shapes: dict[str, Shape] = {}
         self.declared: dict[str, Parameter] = {}
+        self.drawn: dict[str, int] = {}
         self._arrays: dict[str, Array] = {}
         self.refresh()
 
@@ -127,6 +131,18 @@ class Model(Predicting):
         return next(iter(self.input_shapes.values()), None)
 
     @property
+    def row_shapes(self) -> dict[str, Shape]:
+        """Shapes of one raw row of the inputs that are known: of all once the model is built, before that what `nn.Input` said."""
+        return self.input_shapes or {
+            k: x.shape for k, x in self.network.inputs.items() if x.shape or x.dtype == "int64"
+        }
+
+    def shapes_of(self, rows: Mapping[str, Any]) -> dict[str, Shape]:
+        """Return the shapes of one raw row of all inputs: those that are known, else those of these rows."""
+        known = self.row_shapes
+        return {name: known.get(name, array.shape[1:]) for name, array in rows.items()}
+
+    @property
     def classes_(self) -> Any:
         """Labels in the order of the outputs; by output if there are several."""
         return self._of_outputs(self.classes)
@@ -137,7 +153,10 @@ class Model(Predicting):
 
     @property
     def task(self) -> Any:
-        """``"classification"``, ``"regression"``, ``"multilabel"`` or None before training; by output if there are several."""
+        """What `predict` answers: ``"classification"``, ``"regression"``, ``"multilabel"``, ``"counts"``, or None before training.
+
+        By output if there are several.
+        """
         return self._of_outputs(self.tasks)
 
     @task.setter
@@ -209,7 +228,7 @@ class Model(Predicting):
         input_shape : tuple of int, int, or dict of str to tuple, optional
             Shape of one row, such as ``(784,)`` or ``(28, 28)``; by input if there are several. A model made from `nn.Input` knows it.
         seed : int, default 0
-            Fixes the first values. A Trainer passes its own.
+            Fixes the first values, 0 or more. A Trainer passes its own.
 
         Returns
         -------
@@ -219,14 +238,17 @@ class Model(Predicting):
         Raises
         ------
         TypeError
-            If a size is no whole number.
+            If a size or the seed is no whole number.
         ValueError
             If a size is under 1, or a layer does not fit its input; the message names the layer.
+        RuntimeError
+            If the preprocessing decides with the data how many values a row keeps, and is not fitted.
         """
+        seed = whole("build", "seed", seed, 0)
         if input_shape is None:
-            if not self.input_shapes:
+            if not self.row_shapes:
                 raise TypeError("build: 'input_shape' is missing, expected the shape of one row, such as (784,)")
-            input_shape = self.input_shapes
+            input_shape = self.row_shapes
         shapes = self._shapes(input_shape)
         self.declared = self._declare(shapes)
         self.input_shapes = shapes
@@ -239,6 +261,7 @@ class Model(Predicting):
     def _draw(self, name: str, parameter: Parameter, position: int, seed: int) -> None:
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, position])))
         self._arrays[name][...] = initializers.draw(parameter.init, rng, parameter.shape)
+        self.drawn[name] = self.drawn.get(name, 0) + 1
 
     def _shapes(self, input_shape: Any) -> dict[str, Shape]:
         """Return checked input shapes by name."""
@@ -251,12 +274,8 @@ class Model(Predicting):
         for name in names:
             if name not in input_shape:
                 raise ValueError(f"build: 'input_shape' has no shape of input {name!r}")
-            given = input_shape[name]
-            sizes = (given,) if hasattr(given, "__index__") else given
-            shape = tuple(map(operator.index, sizes))
-            if (not shape and self.network.inputs[name].dtype == "float") or (shape and min(shape) < 1):
-                raise ValueError(f"build: 'input_shape' is {shape}, expected sizes of 1 or more, such as (784,)")
-            shapes[name] = shape
+            single = self.network.inputs[name].dtype == "int64"
+            shapes[name] = row_shape("build", "input_shape", input_shape[name], empty=single)
         return shapes
 
     def _declare(self, input_shapes: Mapping[str, Shape]) -> dict[str, Parameter]:
@@ -385,7 +404,7 @@ class Model(Predicting):
         Parameters
         ----------
         *names : str
-            Layers (``"conv2d_1"``); all layers without any.
+            Layers (``"conv2d_1"``); all layers without any, which `Trainer.fit` then refuses to train.
 
         Raises
         ------
@@ -408,19 +427,19 @@ class Model(Predicting):
         return wanted
 
     def replace_head(self, layer: Layer, *, seed: int = 0) -> None:
-        """Put another layer in the place of the last one; all other arrays stay.
+        """Put another layer in the place of the last one; all other arrays stay, and what an optimizer keeps for them.
 
         Parameters
         ----------
         layer : Layer
             Such as ``nn.Linear(5)`` for five new classes, which the next fit finds.
         seed : int, default 0
-            Fixes the first values of its arrays.
+            Fixes the first values of its arrays, 0 or more.
 
         Raises
         ------
         TypeError
-            If ``layer`` is no layer.
+            If ``layer`` is no layer, or the seed no whole number.
         RuntimeError
             If the model is not built.
         ValueError
@@ -428,6 +447,7 @@ class Model(Predicting):
         """
         if not isinstance(layer, Layer):
             raise TypeError(f"replace_head: 'layer' is {layer!r}, expected a layer such as nn.Linear(5)")
+        seed = whole("replace_head", "seed", seed, 0)
         kept = dict(self.arrays())
         if len(self.network.outputs) > 1:
             raise ValueError(f"replace_head: the model has the outputs {', '.join(self.network.outputs)}, expected one")
@@ -526,7 +546,15 @@ class Model(Predicting):
     # Files and printing
 
     def save(self, path: str | Path) -> None:
-        """Write the model (arrays, architecture, preprocessing, classes) to a safetensors file; `pyfastnn.load` reads it."""
+        """Write the model (arrays, architecture, preprocessing, classes) to a safetensors file; `pyfastnn.load` reads it.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built.
+        TypeError
+            If a layer is a function of Python: code is never saved.
+        """
         from pyfastnn.io.model_file import save
 
         save(self, path)
@@ -551,7 +579,7 @@ class Model(Predicting):
 
     def __repr__(self) -> str:
         """Show inputs, outputs and the number of layers."""
-        ins = ", ".join(f"{k}{list(self.input_shapes.get(k, ()))}" for k in self.network.inputs)
+        ins = ", ".join(f"{k}{list(self.row_shapes.get(k, ()))}" for k in self.network.inputs)
         return f"Model({ins} -> {', '.join(self.network.outputs)}; {len(self.layers)} layers)"
 
 
@@ -560,40 +588,3 @@ def _free_name(kind: str, taken: Iterable[str]) -> str:
     while f"{kind}_{k}" in names:
         k += 1
     return f"{kind}_{k}"
-
-
-def _symbols(value: Any, what: str) -> list[Symbol]:
-    found = (
-        list(value.values()) if isinstance(value, Mapping) else [value] if isinstance(value, Symbol) else list(value)
-    )
-    for symbol in found:
-        if not isinstance(symbol, Symbol):
-            raise TypeError(f"Model: {what!r} holds {symbol!r}, expected what nn.Input or the call of a layer gave")
-    if not found:
-        raise ValueError(f"Model: {what!r} is empty")
-    return found
-
-
-def _named_inputs(inputs: Any) -> dict[str, Symbol]:
-    symbols = _symbols(inputs, "inputs")
-    for symbol in symbols:
-        if symbol.layer is not None:
-            raise ValueError(f"Model: 'inputs' holds {symbol!r}, expected nn.Input(...)")
-    if isinstance(inputs, Mapping):
-        return dict(inputs)
-    if len(symbols) == 1:
-        return {symbols[0].name or "X": symbols[0]}
-    for symbol in symbols:
-        if not symbol.name:
-            raise ValueError(f"Model: {symbol!r} has no name; several inputs need nn.Input(..., name='...') or a dict")
-    named = {symbol.name: symbol for symbol in symbols}
-    if len(named) < len(symbols):
-        raise ValueError(f"Model: two inputs are named alike: {', '.join(symbol.name for symbol in symbols)}")
-    return named
-
-
-def _named_outputs(outputs: Any) -> dict[str, Symbol]:
-    symbols = _symbols(outputs, "outputs")
-    if isinstance(outputs, Mapping):
-        return dict(outputs)
-    return {"y": symbols[0]} if len(symbols) == 1 else {str(i): symbol for i, symbol in enumerate(symbols)}

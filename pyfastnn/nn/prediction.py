@@ -55,7 +55,7 @@ class Predicting:
         return next(iter(scores.values())) if len(scores) == 1 else scores
 
     def predict(self: Any, X: Any) -> Any:
-        """Return labels (classification) or values (regression) for raw inputs.
+        """Return what the targets of the training were, predicted for raw inputs: labels, values, yes or no, or rates.
 
         Parameters
         ----------
@@ -65,9 +65,12 @@ class Predicting:
         Returns
         -------
         ndarray, shape (n,) or (n, outputs), or dict of str to ndarray
-            Items of ``classes_``, predicted values, or True where the score of a multi-label output is above 0; one output gives shape
-            (n,).
+            By ``task``: items of ``classes_`` (classification); True where the score is above 0 (multilabel, as under
+            `BinaryCrossEntropy`); ``exp(score)`` (counts, as under `Poisson`, whose scores are logarithms of rates); else the scores. One
+            output gives shape (n,). The scores themselves are ``model(X)``.
         """
+        from pyfastnn.functional import exp
+
         model: Model = self
         found = {}
         for name, scores in _run(model, X).items():
@@ -76,6 +79,8 @@ class Predicting:
             elif model.tasks.get(name) == "multilabel":
                 found[name] = scores > 0
             else:
+                if model.tasks.get(name) == "counts":
+                    scores = exp(scores, out=scores)
                 found[name] = scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
         return next(iter(found.values())) if len(found) == 1 else found
 
@@ -90,7 +95,8 @@ class Predicting:
         Returns
         -------
         ndarray, shape (n, classes), or dict of str to ndarray
-            Rows sum to 1; columns in the order of ``classes_``. Of several outputs those that classify.
+            Rows sum to 1, but for multi-label outputs; columns in the order of ``classes_``. Of several outputs those that classify.
+            `MulticlassHinge` trains scores that order the classes: their softmax tells no frequencies.
 
         Raises
         ------

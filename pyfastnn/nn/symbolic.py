@@ -7,10 +7,9 @@ model = nn.Model(x, nn.Linear(10)(nn.Flatten()(h)))
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyfastnn.nn.layer import Layer
@@ -72,14 +71,83 @@ def Input(shape: Sequence[int] | int, *, name: str = "", dtype: str = "float") -
     TypeError, ValueError
         If a size is no whole number of 1 or more, or the dtype unknown.
     """
-    sizes = (operator.index(shape),) if hasattr(shape, "__index__") else tuple(map(operator.index, shape))
-    if any(size < 1 for size in sizes) or (not sizes and dtype == "float"):
-        raise ValueError(f"Input: 'shape' is {sizes}, expected sizes of 1 or more, such as (784,)")
     if dtype not in DTYPES:
         raise ValueError(f"Input: 'dtype' is {dtype!r}, expected 'float' or 'int64'")
+    if not isinstance(name, str):
+        raise TypeError(f"Input: 'name' is {name!r}, expected a string")
     if "." in name or "/" in name or ":" in name:
         raise ValueError(f"Input: 'name' is {name!r}, expected one without '.', '/' and ':'")
-    return Symbol(sizes, None, (), name, dtype)
+    return Symbol(row_shape("Input", "shape", shape, empty=dtype == "int64"), None, (), name, dtype)
+
+
+def row_shape(owner: str, name: str, given: Any, *, empty: bool = False) -> Shape:
+    """Return the shape of one row from its sizes, or from a single one.
+
+    Raises
+    ------
+    TypeError
+        If a size is no whole number.
+    ValueError
+        If a size is under 1, or there is none unless ``empty`` allows it.
+    """
+    listed = hasattr(given, "__iter__") and not isinstance(given, (str, bytes, Mapping))
+    sizes = tuple(given) if listed else (given,)
+    if not all(hasattr(size, "__index__") and not isinstance(size, bool) for size in sizes):
+        raise TypeError(f"{owner}: {name!r} is {given!r}, expected whole numbers, such as (784,)")
+    shape = tuple(size.__index__() for size in sizes)
+    if (not shape and not empty) or any(size < 1 for size in shape):
+        raise ValueError(f"{owner}: {name!r} is {shape}, expected sizes of 1 or more, such as (784,)")
+    return shape
+
+
+def _symbols(value: Any, what: str) -> list[Symbol]:
+    given = value.values() if isinstance(value, Mapping) else value
+    found = list(given) if isinstance(given, Iterable) else [given]
+    for symbol in found:
+        if not isinstance(symbol, Symbol):
+            raise TypeError(f"Model: {what!r} holds {symbol!r}, expected what nn.Input or the call of a layer gave")
+    if not found:
+        raise ValueError(f"Model: {what!r} is empty")
+    return found
+
+
+def named_inputs(inputs: Any) -> dict[str, Symbol]:
+    """Return the inputs of a model by name; the only one of no name is ``"X"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something else than what `Input` gave is among them, or names are missing or the same.
+    """
+    symbols = _symbols(inputs, "inputs")
+    for symbol in symbols:
+        if symbol.layer is not None:
+            raise ValueError(f"Model: 'inputs' holds {symbol!r}, expected nn.Input(...)")
+    if isinstance(inputs, Mapping):
+        return dict(inputs)
+    if len(symbols) == 1:
+        return {symbols[0].name or "X": symbols[0]}
+    for symbol in symbols:
+        if not symbol.name:
+            raise ValueError(f"Model: {symbol!r} has no name; several inputs need nn.Input(..., name='...') or a dict")
+    named = {symbol.name: symbol for symbol in symbols}
+    if len(named) < len(symbols):
+        raise ValueError(f"Model: two inputs are named alike: {', '.join(symbol.name for symbol in symbols)}")
+    return named
+
+
+def named_outputs(outputs: Any) -> dict[str, Symbol]:
+    """Return the outputs of a model by name, or by number until their layers have names; the only one is ``"y"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something else than values of a network is among them, or there is none.
+    """
+    symbols = _symbols(outputs, "outputs")
+    if isinstance(outputs, Mapping):
+        return dict(outputs)
+    return {"y": symbols[0]} if len(symbols) == 1 else {str(i): symbol for i, symbol in enumerate(symbols)}
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,20 @@
 """What every update rule has: its numbers, and what stands around it (clipping, penalties, bounds, running means).
 
 An optimizer object holds numbers only. It names the op that updates one parameter and the slots (arrays of the parameter's shape) the
-op keeps, and its numbers are written into the hyper rows of a run; so any number may be changed between two fits.
+op keeps, and its numbers are written into the hyper rows of a run; so any number may be changed between two fits or steps.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pyfastnn._names import helpful_keywords
+from pyfastnn._settings import Settings
 from pyfastnn.nn.layer import number
 from pyfastnn.optim import schedules
 from pyfastnn.optim.schedule import Schedule
@@ -20,11 +22,14 @@ from pyfastnn.optim.schedule import Schedule
 _INF = float("inf")
 
 
-class Optimizer:
+class Optimizer(Settings):
     """Base of all update rules.
 
     A step takes the gradients of all parameters, cuts them by value, scales them by their norm, adds the coupled penalties, updates, bounds
     the norms of weights, and moves the running means; what is not asked for costs nothing.
+
+    Every setting may be set anew (``trainer.optimizer.learning_rate = 1e-4``): it is checked as when the object is made, and counts from
+    the next fit or step on.
 
     Parameters
     ----------
@@ -57,11 +62,6 @@ class Optimizer:
     version: int = 0
     """Counts the changes of the settings."""
     _structure: tuple[int, tuple[Any, ...]] = (-1, ())
-
-    def __init_subclass__(cls) -> None:
-        """Let the constructor of every update rule answer unknown keywords helpfully."""
-        if "__init__" in cls.__dict__:
-            cls.__init__ = helpful_keywords(cls.__init__)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -100,9 +100,25 @@ class Optimizer:
         }
 
     def __setattr__(self, name: str, value: object) -> None:
-        """Count the changes, so that what was made of the numbers is known to be stale."""
-        object.__setattr__(self, name, value)
+        """Check a setting and count the change, so that what was made of the numbers is known to be stale."""
+        super().__setattr__(name, value)
         self.__dict__["version"] = self.version + 1
+
+    def _changed(self, name: str, value: object) -> object:
+        """Return the setting as the constructor makes it of this value beside the others."""
+        if name == "learning_rate" and isinstance(value, float) and 0.0 <= value < _INF:
+            return float(value)  # what loops of single steps set every time, checked without making another rule
+        super()._changed(name, value)
+        make: Any = type(self)
+        settings = self._settings()
+        if not _arguments(make) >= settings.keys():
+            return value  # a rule of the user's, whose constructor takes other arguments
+        return getattr(make(**{**settings, name: value}), name)
+
+    def _settings(self) -> dict[str, Any]:
+        settings = super()._settings()
+        del settings["version"]
+        return settings
 
     @property
     def op(self) -> str:
@@ -179,6 +195,12 @@ class Optimizer:
         """Show the call that makes the optimizer."""
         settings = {**self.config(), "learning_rate": self.learning_rate}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in settings.items())})"
+
+
+@cache
+def _arguments(cls: type) -> frozenset[str]:
+    """Return what a constructor takes."""
+    return frozenset(inspect.signature(cls).parameters)
 
 
 def _above_zero(owner: str, name: str, value: float | None) -> float | None:

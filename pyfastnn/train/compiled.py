@@ -26,7 +26,7 @@ from pyfastnn.graph.schema import Dim
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
-from pyfastnn.train.updates import COMMON, Groups, emit_updates, parameter_groups, penalty_graph
+from pyfastnn.train.updates import COMMON, Groups, emit_updates, groups_of, penalty_graph
 
 Array = NDArray[Any]
 
@@ -92,6 +92,7 @@ def training_graph(
     form: Form = PLAIN,
     sparse_pools: bool = True,
     fuse_pools: bool = True,
+    groups: Groups | None = None,
 ) -> Graph:
     """Return gather, forward, loss, backward and updates as one graph.
 
@@ -114,15 +115,17 @@ def training_graph(
         (`pool_before_relu`).
     fuse_pools : bool, default True
         Whether convolutions pool as they go where they can (`pyfastnn.graph.rewrites.fuse_conv_pool`).
+    groups : Groups, optional
+        Which row of hyper each parameter reads; by default as in a run from its start.
 
     Raises
     ------
     ValueError
-        If the model ends in a softmax, or a sigmoid, and the loss has one in it.
+        If the model ends in a softmax, sigmoid or exponential, and the loss has one in it.
     """
     builder, value = loss_graph(model, loss, training=True, form=form)
     gradients = backward(builder, value, list(model.trained()))
-    emit_updates(builder, model, optimizer, gradients)
+    emit_updates(builder, model, optimizer, gradients, groups or groups_of(model, optimizer, {}))
     graph, keep = builder.graph, result_values(builder.graph)
     graph = pool_before_relu(sparse_pool_gradients(graph, keep), keep) if sparse_pools else graph
     graph = fuse_conv_pool(graph, keep) if fuse_pools else graph
@@ -140,7 +143,7 @@ def loss_graph(model: Model, loss: Loss | Sequence[Head], *, training: bool, for
     found = []
     for head in heads:
         scores = outputs[head.output]
-        _refuse_probabilities(builder.graph, scores, head.loss)
+        _refuse_twice(builder.graph, scores, head.loss)
         targets = _targets(builder, builder.graph.values[scores].shape[1:], head, index)
         weights = _weights(builder, head, index) if form.weighted or head.ignores else None
         found.append(head.loss.forward(builder, scores, targets, weights, f"loss{head.suffix}"))
@@ -181,8 +184,8 @@ def _weights(builder: Builder, head: Head, index: str) -> str:
     return builder.view(builder.emit("gather_rows", (data, index, None, None), name=name)[0], (BATCH,), f"{name}.w")
 
 
-def _refuse_probabilities(graph: Graph, scores: str, loss: Loss) -> None:
-    """Raise where a softmax would be taken of a softmax, or a sigmoid of a sigmoid: such a network trains, badly, and nothing tells why."""
+def _refuse_twice(graph: Graph, scores: str, loss: Loss) -> None:
+    """Raise where a loss would take the softmax of a softmax, and the like: such a network trains, badly, and nothing tells why."""
     root = graph.values[scores].view_of or scores
     made_by = next((node for node in graph.nodes if root in node.outputs), None)
     if loss.kind == "softmax_cross_entropy" and made_by and made_by.op in ("softmax_forward", "log_softmax_forward"):
@@ -194,6 +197,11 @@ def _refuse_probabilities(graph: Graph, scores: str, loss: Loss) -> None:
         raise ValueError(
             f"the model ends in {made_by.name!r}, and the loss {loss!r} takes the sigmoid itself: leave that layer out; "
             "model.predict_proba gives probabilities"
+        )
+    if loss.kind == "poisson" and made_by and made_by.op == "exp_forward":
+        raise ValueError(
+            f"the model ends in {made_by.name!r}, and the loss {loss!r} takes the exponential itself: leave that layer out; "
+            "model.predict gives rates"
         )
 
 
@@ -256,7 +264,7 @@ def compile_plans(
         A built model; its arrays are bound, not copied.
     loss, optimizer : Loss or sequence of Head, and Optimizer
         Loss and update rule.
-    slots : dict of str to ndarray
+    slots : Slots or dict of str to ndarray
         The optimizer's arrays.
     batch : int
         Rows of the largest training step.
@@ -265,9 +273,10 @@ def compile_plans(
     bf16, form : bool and Form
         As for `training_graph`; evaluation is never rounded.
     """
-    train_graph = training_graph(model, loss, optimizer, bf16=bf16, form=form)
+    groups = groups_of(model, optimizer, slots)
+    train_graph = training_graph(model, loss, optimizer, bf16=bf16, form=form, groups=groups)
     written = {o for node in train_graph.nodes for o in node.outputs}
-    penalty = penalty_graph(model, optimizer, written)
+    penalty = penalty_graph(model, optimizer, groups, written)
     decaying = [o for node in penalty.nodes for o in node.outputs]
     counts = result_values(train_graph)
     graphs = {"train": train_graph, "penalty": penalty} if decaying else {"train": train_graph}
@@ -286,5 +295,4 @@ def compile_plans(
 
     penalties = np.zeros(len(decaying))
     train.bind({name: penalties[i : i + 1] for i, name in enumerate(decaying)})
-    groups = parameter_groups(model.declared, optimizer.rate_factors)
     return Compiled(train, evaluation, batch, key, groups, penalties)

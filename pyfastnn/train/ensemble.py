@@ -40,7 +40,7 @@ class Ensemble:
     weights : ndarray of float64
         Their sum is 1.
     task : str
-        ``"classification"``, ``"regression"`` or ``"multilabel"``.
+        That of the models: ``"classification"``, ``"regression"``, ``"multilabel"`` or ``"counts"``.
     classes_ : ndarray or None
         Labels in the order of the columns of `predict_proba`.
 
@@ -77,7 +77,7 @@ class Ensemble:
         self.classes_ = first.classes_
 
     def predict(self, X: Any) -> Array:
-        """Return labels (classification) or the weighted mean of the predicted values (regression) for raw inputs.
+        """Return labels (classification) or the weighted mean of the predicted values (regression, counts) for raw inputs.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class Ensemble:
             soft = self.voting == "soft"
             parts = [model.predict_proba(X) if soft else model.predict(X) for model in self.models]
             return self._mean(parts) > 0.5
-        if self.task == "regression":
+        if self.task in ("regression", "counts"):
             return self._mean([model.predict(X) for model in self.models])
         assert self.classes_ is not None
         shares = self._votes(X) if self.voting == "hard" else self.predict_proba(X)
@@ -119,7 +119,7 @@ class Ensemble:
         RuntimeError
             If the ensemble is no classifier, or votes ``"hard"``.
         """
-        if self.task == "regression":
+        if self.task in ("regression", "counts"):
             raise RuntimeError("predict_proba: the ensemble predicts values, not classes")
         if self.voting == "hard":
             raise RuntimeError("predict_proba: hard voting has no probabilities; write Ensemble(..., voting='soft')")
@@ -149,7 +149,7 @@ class Ensemble:
 
     def __repr__(self) -> str:
         """Show task and size."""
-        how = "" if self.task == "regression" else f", voting={self.voting!r}"
+        how = "" if self.task in ("regression", "counts") else f", voting={self.voting!r}"
         return f"<Ensemble of {len(self.models)} models for {self.task}{how}>"
 
 

@@ -146,8 +146,10 @@ class HyperRows:
             self._key = key
         number = np.arange(first_step, first_step + steps, dtype=np.float64)
         self._array[:, :, HYPER["step"]] = number[:, None]
-        for name, values in optimizer.following(number).items():
-            self._array[:, :, HYPER[name]] = values[:, None]
+        for begun in dict.fromkeys(groups.begun):
+            behind = [place for place, first in enumerate(groups.begun) if first == begun]
+            for name, values in optimizer.following(number - begun).items():
+                self._array[:, behind, HYPER[name]] = values[:, None]
         rate = optimizer.learning_rate
         reductions = self._watch.reductions(rate, history) if isinstance(rate, Schedule) else 0
         self.rates = optimizer.rates(

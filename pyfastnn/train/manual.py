@@ -17,7 +17,7 @@ from pyfastnn.backends.cpu import CpuPlan
 from pyfastnn.graph import Builder, Graph
 from pyfastnn.graph.autodiff import backward
 from pyfastnn.train.compiled import loss_graph, result_values
-from pyfastnn.train.updates import COMMON, emit_updates, parameter_groups
+from pyfastnn.train.updates import COMMON, emit_updates, groups_of
 
 if TYPE_CHECKING:
     from pyfastnn.train.passes import Pass
@@ -43,7 +43,7 @@ class Manual:
         model = trainer.model
         self.batch, self.rows = batch, 0
         self.key = trainer._key()
-        self.groups = parameter_groups(model.declared, trainer.optimizer.rate_factors)
+        self.groups = groups_of(model, trainer.optimizer, trainer.slots)
         builder, _, outputs = model.forward_graph(training=True)
         forward = list(builder.graph.nodes)
         self.scores = {f"scores{model.suffix(k)}": k for k in outputs}
@@ -67,7 +67,7 @@ class Manual:
         for name, gradient in self.gradients.items():
             updates.value(name, model.declared[name].shape, kind="parameter")
             updates.value(gradient, model.declared[name].shape, kind="input")
-        emit_updates(updates, model, trainer.optimizer, self.gradients)
+        emit_updates(updates, model, trainer.optimizer, self.gradients, self.groups)
         graphs = {
             "forward": Graph(values, forward),
             "backward": Graph(values, list(backwards)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -134,12 +135,19 @@ class StreamPasses:
         targets = self.name.replace("X", "y")
         with closing(self.stream.blocks(epoch)) as blocks:
             for number, (X, y) in enumerate(blocks):
-                data = evaluation_data(self.trainer, X, y, self.name, targets)
+                row_of = partial(self._row, epoch, number)
+                data = evaluation_data(self.trainer, X, y, self.name, targets, row_of=row_of)
                 found = Pass(data, self.batch, self.trainer.heads)
                 self._bound.update(found.arrays)
                 if shuffle:
                     found.shuffle(_block_seed(seed, number), epoch)
                 yield found
+
+    def _row(self, epoch: int, block: int, position: int) -> int:
+        """Return which row of the stream stands at a position of a block."""
+        chunk, offset = divmod(position, self.stream.chunk_rows)
+        first = block * (self.stream.block_rows // self.stream.chunk_rows)
+        return int(self.stream.order(epoch)[first + chunk]) + offset
 
     def unbind(self, plan: CpuPlan) -> None:
         """Let a plan forget the last block."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,17 +14,20 @@ from numpy.typing import NDArray
 
 from pyfastnn._inputs import (
     Csr,
+    RowOf,
     as_inputs,
     as_row_numbers,
     as_targets,
     as_weights,
     check_length,
+    check_range,
     encode_labels,
     find_classes,
     input_arrays,
     split_ignored,
 )
 from pyfastnn._names import unknown
+from pyfastnn.nn.loss import Loss
 from pyfastnn.train.compiled import PLAIN, Form, Head
 
 if TYPE_CHECKING:
@@ -138,10 +142,10 @@ def _checked(
     weights: Any,
 ) -> Data:
     model = trainer.model
-    shapes = model.input_shapes or {name: rows.shape[1:] for name, rows in inputs.items()}
-    outputs = model.output_shapes(shapes)
+    outputs = model.output_shapes(model.shapes_of(inputs))
     given = _by_output(y, "y", trainer)
-    classes = dict(model.classes)
+    without = {head.output for head in trainer.heads if not head.counts}
+    classes = {k: labels for k, labels in model.classes.items() if k not in without}
     loss_arrays = dict(trainer.loss_arrays)
     row_weights = None if weights is None else as_weights(weights, "sample_weight", count, "X")
     arrays: dict[str, Array] = {}
@@ -162,8 +166,11 @@ def _checked(
                     f"{shown!r} holds nothing but the label {head.loss.ignore_index!r}, which the loss ignores"
                 )
             classes[head.output] = find_classes(kept, _width(outputs[head.output], model))
-        encoded = _encoded(wanted, shown, head, outputs[head.output], classes, model)
+        row_of = operator.index if chosen is None else chosen.__getitem__
+        encoded = _encoded(wanted, shown, head, outputs[head.output], classes, model, row_of)
         _check_rows(encoded, shown, rows)
+        weighing = row_weights if row_weights is None or chosen is None else row_weights[chosen]
+        _check_range(encoded, shown, head, weighing, row_of)
         arrays.update(_loss_arrays(trainer, head, classes, encoded, loss_arrays))
         if chosen is not None:
             everywhere = np.zeros((count, *encoded.shape[1:]), encoded.dtype)
@@ -203,12 +210,14 @@ def complete(trainer: Trainer, inputs: Inputs, chosen: NDArray[np.int64] | None 
             preprocess.fit(_fitted_on(inputs[name], chosen))
             model.refresh()
     if not model.built:
-        model.build({name: rows.shape[1:] for name, rows in inputs.items()}, seed=trainer.seed)
+        model.build(model.shapes_of(inputs), seed=trainer.seed)
     trainer.make_slots()
 
 
-def evaluation_data(trainer: Trainer, X: Any, y: Any, x_name: str, y_name: str, weights: Any = None) -> Data:
-    """Check rows, targets and weights against the built model."""
+def evaluation_data(
+    trainer: Trainer, X: Any, y: Any, x_name: str, y_name: str, weights: Any = None, row_of: RowOf = operator.index
+) -> Data:
+    """Check rows, targets and weights against the built model; ``row_of`` says what rows are called in errors."""
     model = trainer.model
     inputs, count = as_inputs(X, x_name, model)
     if count == 0:
@@ -220,8 +229,9 @@ def evaluation_data(trainer: Trainer, X: Any, y: Any, x_name: str, y_name: str, 
     for head in trainer.heads:
         shown = _shown(y_name, head, y)
         wanted = _given(given, head, shown, x_name)
-        encoded = _encoded(wanted, shown, head, outputs[head.output], model.classes, model)
+        encoded = _encoded(wanted, shown, head, outputs[head.output], model.classes, model, row_of)
         _check_rows(encoded, shown, count, x_name)
+        _check_range(encoded, shown, head, row_weights, row_of)
         arrays.update(_target_arrays(head, encoded, row_weights, model))
         arrays.update(_loss_arrays(trainer, head, model.classes, None, trainer.loss_arrays))
     return Data(arrays, count, form=Form(weights is not None, sparse))
@@ -290,8 +300,15 @@ def _width(shape: tuple[int, ...], model: Model) -> int:
 
 
 def _encoded(
-    y: Any, shown: str, head: Head, shape: tuple[int, ...], classes: Mapping[str, Array], model: Model
+    y: Any,
+    shown: str,
+    head: Head,
+    shape: tuple[int, ...],
+    classes: Mapping[str, Array],
+    model: Model,
+    row_of: RowOf,
 ) -> Array:
+    """Return targets as a plan reads them: positions of classes, -1 for the ignored label, or rows of numbers."""
     if head.counts:
         _width(shape, model)
         if head.loss.ignore_index is None:
@@ -300,7 +317,13 @@ def _encoded(
         codes = np.full(len(ignored), -1, np.int64)
         codes[~ignored] = encode_labels(kept, classes[head.output], shown)
         return codes
-    return as_targets(y, shown, shape, model.dtype)
+    return as_targets(y, shown, shape, model.dtype, row_of)
+
+
+def _check_range(y: Array, name: str, head: Head, weights: NDArray[np.float64] | None, row_of: RowOf) -> None:
+    """Refuse targets outside of what the loss of an output takes, but in rows of weight 0: those take no part."""
+    if head.loss.target_range != Loss.target_range:
+        check_range(y, name, head.loss.target_range, repr(head.loss), weights, row_of)
 
 
 def _check_rows(y: Array, name: str, count: int, rows_name: str = "X") -> None:

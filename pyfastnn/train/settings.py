@@ -1,9 +1,10 @@
-"""Checks of what a Trainer is made with."""
+"""What a Trainer is made and called with: checked, also where it is set anew."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,144 @@ import numpy as np
 from pyfastnn import _core
 from pyfastnn._names import unknown
 from pyfastnn.nn import losses
-from pyfastnn.nn.layer import number
+from pyfastnn.nn.layer import Layer, number
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
+from pyfastnn.optim import Optimizer
+from pyfastnn.optim import get as get_optimizer
 
+GUARDS = ("nonfinite", "lecture", None)
+METRICS = ("accuracy",)
 PRECISIONS = ("float32", "bf16")
+
+
+class Changeable:
+    """The half of `Trainer` that may be set anew between fits; plans are compiled again where it matters."""
+
+    model: Model
+    _loss: Loss | dict[str, Loss]
+    _loss_weights: dict[str, float]
+    _optimizer: Optimizer
+    _precision: str
+
+    @property
+    def loss(self) -> Loss | Mapping[str, Loss]:
+        """The loss, or those that outputs of a model with several have."""
+        return self._loss if isinstance(self._loss, Loss) else MappingProxyType(self._loss)
+
+    @loss.setter
+    def loss(self, loss: str | Loss | Mapping[str, str | Loss]) -> None:
+        found = checked_loss(loss, self.model)
+        checked_loss_weights(self.__dict__.get("_loss_weights") or None, self.model, found)
+        self._loss = found
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """Parts of the losses of several outputs, where they were given."""
+        return MappingProxyType(self._loss_weights)
+
+    @loss_weights.setter
+    def loss_weights(self, weights: Mapping[str, float] | None) -> None:
+        self._loss_weights = checked_loss_weights(weights, self.model, self._loss)
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The update rule."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: str | Optimizer) -> None:
+        self._optimizer = get_optimizer(optimizer)
+
+    @property
+    def precision(self) -> str:
+        """In what the matrix products of training steps are computed."""
+        return self._precision
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        check_precision(precision, self.model)
+        self._precision = precision
+
+
+def check_trainer(model: Any, metrics: str | Sequence[str], seed: int, guard: str | None, threads: int) -> None:
+    """Raise an error unless a Trainer can be made with these."""
+    if not isinstance(model, Model):
+        raise TypeError(f"Trainer: 'model' is {model!r}, expected a model such as nn.Sequential(...)")
+    if guard not in GUARDS:
+        raise ValueError(f"Trainer: {unknown('guard', guard, ['nonfinite', 'lecture'])}, or None")
+    if not isinstance(metrics, Iterable):
+        raise TypeError(f"Trainer: 'metrics' is {metrics!r}, expected names such as 'accuracy'")
+    for metric in (metrics,) if isinstance(metrics, str) else metrics:
+        if metric not in METRICS:
+            raise ValueError(f"Trainer: {unknown('metric', metric, METRICS)}")
+    if not is_whole(seed) or not 0 <= seed < 2**53:
+        raise ValueError(f"Trainer: 'seed' is {seed!r}, expected a whole number from 0 to 2**53 - 1")
+    if not is_whole(threads) or not 0 <= threads < 2**15:
+        raise ValueError(f"Trainer: 'threads' is {threads!r}, expected a whole number, 0 for the process-wide setting")
+
+
+def check_fit(counts: Mapping[str, Any], max_seconds: float | None, verbose: int | None) -> None:
+    """Raise ValueError unless counts are 1 or more and the other settings of a fit make sense."""
+    for name, value in counts.items():
+        if not is_whole(value) or value < 1:
+            raise ValueError(f"fit: {name!r} is {value!r}, expected a whole number of 1 or more")
+    if max_seconds is not None and number("fit", "max_seconds", max_seconds, 0.0, math.inf) <= 0:
+        raise ValueError("fit: 'max_seconds' is 0, expected more")
+    if verbose not in (None, 0, 1, 2):
+        raise ValueError(f"fit: 'verbose' is {verbose!r}, expected 0 (nothing), 1 (lines), 2 (a bar) or None")
+
+
+def checked_callbacks(callbacks: Any) -> list[Callable[..., object]]:
+    """Return the callbacks of a fit as a list.
+
+    Raises
+    ------
+    TypeError
+        If this is no list of functions.
+    """
+    if callable(callbacks) or not isinstance(callbacks, Iterable):
+        shown = getattr(callbacks, "__name__", "function")
+        hint = f": write callbacks=[{shown}]" if callable(callbacks) else ""
+        raise TypeError(f"fit: 'callbacks' is {callbacks!r}, expected a list of functions{hint}")
+    found = list(callbacks)
+    for place, callback in enumerate(found):
+        if not callable(callback):
+            raise TypeError(f"fit: callbacks[{place}] is {callback!r}, expected a function of the trainer and a row")
+    return found
+
+
+def check_trainable(owner: str, model: Model, outputs: Iterable[str] | None = None) -> None:
+    """Raise RuntimeError if training would change nothing: it takes as long, and nothing else tells.
+
+    Parameters
+    ----------
+    owner : str
+        Who is asked to train.
+    model : Model
+        Built or not.
+    outputs : iterable of str, optional
+        Those that have a loss; all by default.
+    """
+    if model.built:
+        learned = list(dict.fromkeys(name.rsplit(".", 1)[0] for name, p in model.declared.items() if p.learned))
+    else:
+        learned = [name for name, layer in model.layers.items() if type(layer).parameters is not Layer.parameters]
+    network = model.network
+    values = {network.outputs[name] for name in (network.outputs if outputs is None else outputs)}
+    layers: set[str] = set()
+    for number, call in reversed([*enumerate(network.calls, len(network.inputs))]):
+        if number in values:
+            layers.add(call.layer)
+            values.update(call.sources)
+    learned = [name for name in learned if name in layers]
+    if not learned:
+        raise RuntimeError(f"{owner}: there are no parameters to train in the layers {', '.join(sorted(layers))}")
+    if model.frozen.issuperset(learned):
+        raise RuntimeError(
+            f"{owner}: no parameter is trainable, as all layers with some that a loss depends on are frozen "
+            f"({', '.join(learned)}): call model.unfreeze({learned[-1]!r}), or model.unfreeze() for all"
+        )
 
 
 def is_whole(value: object) -> bool:

@@ -44,7 +44,11 @@ class Stepper:
         self.rows = data.rows
         self.items = data.arrays["X"].size // data.rows if self.plain else 0
         self.compiled = compiled
-        self.loss = trainer.loss
+        self.loss = trainer._loss
+        # Class weights by label are a dict, which may be changed in place; what else a loss is made of is fixed.
+        weighing = any(arrays for _, arrays in trainer.loss_arrays.values())
+        self.weighing = trainer.heads[0].loss if weighing else None
+        self.settings = None if self.weighing is None else self.weighing.config()
         self.slots = trainer.slots
         self.native = compiled.train.native
         self.arrays = {**data.arrays, **dict.fromkeys(self.given)}
@@ -59,7 +63,8 @@ class Stepper:
             self.plain
             and batch_fits(X, y, self.rows, self.items, self.labels)
             and trainer._current() is self.compiled
-            and trainer.loss is self.loss
+            and trainer._loss is self.loss
+            and (self.weighing is None or self.weighing.config() == self.settings)
             and trainer.slots is self.slots
             and trainer.model.classes_ is self.classes
         )

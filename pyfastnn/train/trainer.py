@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from pyfastnn._inputs import Csr, as_inputs
-from pyfastnn._names import helpful_keywords, unknown
-from pyfastnn.nn.layer import number
+from pyfastnn._names import helpful_keywords
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
-from pyfastnn.optim import get as get_optimizer
 from pyfastnn.train.compiled import EVALUATION_BATCH, PLAIN, Compiled, Form, Head, compile_plans
 from pyfastnn.train.history import History
 from pyfastnn.train.hyper import HyperRows, check_monitor
@@ -26,29 +24,30 @@ from pyfastnn.train.manual import Manual, gradients
 from pyfastnn.train.passes import Pass, Tally, evaluated_once, evaluation_passes, training_passes
 from pyfastnn.train.prepare import complete, training_data
 from pyfastnn.train.progress import Progress
-from pyfastnn.train.settings import check_precision, checked_loss, checked_loss_weights, is_whole
+from pyfastnn.train.settings import Changeable, check_fit, check_trainable, check_trainer, checked_callbacks
 from pyfastnn.train.stepper import Stepper
-from pyfastnn.train.updates import Groups, mean_model, slot_shapes, start_slots
+from pyfastnn.train.updates import Groups, Slots, mean_model, renewed_slots
 
 if TYPE_CHECKING:
     from pyfastnn.backends.compare import Difference
     from pyfastnn.bench.breakdown import Profile
 
 Array = NDArray[Any]
-GUARDS = ("nonfinite", "lecture", None)
-METRICS = ("accuracy",)
 
 
-class Trainer:
+class Trainer(Changeable):
     """Trains a model: an epoch is one native call.
+
+    ``loss``, ``loss_weights``, ``optimizer``, ``precision``, ``guard`` and ``threads`` may be set anew between fits.
 
     Parameters
     ----------
     model : Model
         Built at the first fit unless it is already.
     loss : str or Loss, or dict of them, default "softmax_cross_entropy"
-        Or ``"mean_squared_error"``; a dict by output if the model has several. Outputs that it leaves out take no targets and are only
-        predicted; layers that no loss depends on stay as they are, but for running statistics.
+        Or ``"multiclass_hinge"``, ``"binary_cross_entropy"``, ``"mean_squared_error"``, ``"mean_absolute_error"``, ``"huber"``,
+        ``"poisson"``, or an object of `pyfastnn.nn` with its settings; a dict by output if the model has several. Outputs that it leaves
+        out take no targets and are only predicted; layers that no loss depends on stay as they are, but for running statistics.
     optimizer : str or Optimizer, default "adam"
         Or ``"sgd"``, ``"momentum"``, ``"nesterov"``, ``"adagrad"``, ``"rmsprop"``, ``"adamw"``, or an object of `pyfastnn.optim` with its
         numbers.
@@ -103,34 +102,20 @@ class Trainer:
         threads: int = 0,
         precision: str = "float32",
     ) -> None:
-        if not isinstance(model, Model):
-            raise TypeError(f"Trainer: 'model' is {model!r}, expected a model such as nn.Sequential(...)")
-        if guard not in GUARDS:
-            raise ValueError(f"Trainer: {unknown('guard', guard, ['nonfinite', 'lecture'])}, or None")
-        for metric in (metrics,) if isinstance(metrics, str) else metrics:
-            if metric not in METRICS:
-                raise ValueError(f"Trainer: {unknown('metric', metric, METRICS)}")
-        if not is_whole(seed) or not 0 <= seed < 2**53:
-            raise ValueError(f"Trainer: 'seed' is {seed!r}, expected a whole number from 0 to 2**53 - 1")
-        if not is_whole(threads) or not 0 <= threads < 2**15:
-            raise ValueError(
-                f"Trainer: 'threads' is {threads!r}, expected a whole number, 0 for the process-wide setting"
-            )
-        check_precision(precision, model)
+        check_trainer(model, metrics, seed, guard, threads)
         self.model = model
         self.precision = precision
-        self.loss = checked_loss(loss, model)
-        self.loss_weights = checked_loss_weights(loss_weights, model, self.loss)
+        self.loss = loss
+        self.loss_weights = loss_weights
         self.loss_arrays: dict[str, tuple[Any, dict[str, Any]]] = {}
-        self.optimizer = get_optimizer(optimizer)
+        self.optimizer = optimizer
         self.seed = int(seed)
         self.guard = guard
         self.threads = int(threads)
         self.history = History()
         self.epoch = 0
         self.step_count = 0
-        self.slots: dict[str, Array] = {}
-        self._slots_of = ""  # kind of the update rule they were made for
+        self.slots = Slots()
         self.first_loss = math.nan
         self._compiled: Compiled | None = None
         self._stepper: Stepper | None = None
@@ -147,9 +132,9 @@ class Trainer:
     @property
     def heads(self) -> list[Head]:
         """The outputs of the model that have a loss."""
-        if isinstance(self.loss, Loss):
-            return [Head(next(iter(self.model.network.outputs)), self.loss, 1.0, "")]
-        return [Head(k, loss, self.loss_weights.get(k, 1.0), f".{k}") for k, loss in self.loss.items()]
+        if isinstance(self._loss, Loss):
+            return [Head(next(iter(self.model.network.outputs)), self._loss, 1.0, "")]
+        return [Head(k, loss, self._loss_weights.get(k, 1.0), f".{k}") for k, loss in self._loss.items()]
 
     @helpful_keywords
     def fit(
@@ -183,7 +168,8 @@ class Trainer:
             A stream is trained on block by block, each one in a new order of its rows that follows from seed, epoch and block; what
             this page says of an epoch's guard then holds for a block, and the last step of a block takes what is left of it.
         y : array_like, shape (n,), (n, 1) or, for regression with several outputs, (n, outputs); or dict of str to array_like
-            Labels of any kind, or targets. A dict by output if several have a loss. None with a stream, which holds them.
+            Labels of any kind, or targets: finite numbers, from 0 to 1 under `nn.BinaryCrossEntropy` and 0 or more under `nn.Poisson` in
+            all rows that count. A dict by output if several have a loss. None with a stream, which holds them.
         rows : array_like of int, shape (m,), optional
             Numbers of the rows to train on, for folds and samples with repetition: the bits are those of ``fit(X[rows], y[rows])``,
             and ``X`` is not copied.
@@ -217,7 +203,7 @@ class Trainer:
             If data or settings do not fit; nothing has been trained then. NaN or infinity in ``X`` raises when it reaches the loss;
             the weights are those from before that epoch.
         RuntimeError
-            If the trainer is training already.
+            If no parameter is trainable (`Model.freeze`), or the trainer is training already.
 
         Warns
         -----
@@ -225,11 +211,9 @@ class Trainer:
             If the guard stopped the run.
         """
         counts = {"epochs": epochs, "batch_size": batch_size, "max_steps": 1 if max_steps is None else max_steps}
-        for name, value in counts.items():
-            if not is_whole(value) or value < 1:
-                raise ValueError(f"fit: {name!r} is {value!r}, expected a whole number of 1 or more")
-        if max_seconds is not None and number("fit", "max_seconds", max_seconds, 0.0, math.inf) <= 0:
-            raise ValueError("fit: 'max_seconds' is 0, expected more")
+        check_fit(counts, max_seconds, verbose)
+        asked = checked_callbacks(callbacks)
+        check_trainable("fit", self.model, [head.output for head in self.heads])
         if X_val is None and y_val is not None:
             raise ValueError("'y_val' was given without 'X_val'")
         data = training_passes(self, X, y, rows, sample_weight, int(batch_size))
@@ -241,7 +225,7 @@ class Trainer:
             progress.say(f"continuing from epoch {self.epoch}; trainer.reset() starts over")
         deadline = math.inf if max_seconds is None else time.perf_counter() + max_seconds
         budget = math.inf if max_steps is None else max_steps
-        loop = Loop(self, compiled, data, validation, epochs, budget, deadline, shuffle, callbacks, progress)
+        loop = Loop(self, compiled, data, validation, epochs, budget, deadline, shuffle, asked, progress)
         try:
             self._turns.pop()
         except IndexError:
@@ -276,6 +260,8 @@ class Trainer:
         ------
         TypeError, ValueError
             If data do not fit; no step was taken then.
+        RuntimeError
+            If no parameter is trainable.
         KeyboardInterrupt
             If Ctrl-C was pressed during the step, which is finished and counted then.
         """
@@ -283,6 +269,7 @@ class Trainer:
         if sample_weight is None and stepper is not None and stepper.fits(self, X, y):
             given = {"X": X, "y": y}
         else:
+            check_trainable("step", self.model, [head.output for head in self.heads])
             data, compiled = self._batch(X, y, sample_weight)
             stepper = self._stepper = Stepper(self, compiled, data)
             given = {name: data.arrays[name] for name in stepper.given}
@@ -383,8 +370,9 @@ class Trainer:
         Raises
         ------
         RuntimeError
-            If there was no `forward` since the last change of the model.
+            If there was no `forward` since the last change of the model, or no parameter is trainable.
         """
+        check_trainable("update", self.model)
         self._parts("update").update(self)
         self.step_count += 1
 
@@ -414,7 +402,7 @@ class Trainer:
         """Start over: weights drawn from the seed, empty moments, epoch 0, empty history. Preprocessing and classes stay."""
         if self.model.built:
             self.model.build(seed=self.seed)
-        self.slots = {}
+        self.slots = Slots()
         self.history = History()
         self.epoch = 0
         self.step_count = 0
@@ -431,7 +419,7 @@ class Trainer:
         RuntimeError
             If the optimizer keeps none (``ema=``), or nothing was trained yet.
         """
-        return mean_model(self.model, self.optimizer, self.slots)
+        return mean_model(self.model, self.optimizer, self.make_slots() if self.slots else self.slots)
 
     # Looking inside
 
@@ -528,7 +516,15 @@ class Trainer:
     # Files
 
     def checkpoint(self, path: str | Path) -> None:
-        """Write everything a bit-exact continuation needs to a safetensors file."""
+        """Write everything a bit-exact continuation needs to a safetensors file.
+
+        Raises
+        ------
+        RuntimeError
+            If the model is not built.
+        TypeError
+            If a loss or a layer is a function of Python: code is never saved.
+        """
         from pyfastnn.io.checkpoint import save
 
         save(self, path)
@@ -544,11 +540,9 @@ class Trainer:
 
     def make_slots(self) -> dict[str, Array]:
         """Allocate the optimizer's arrays unless they exist, and return them; those of arrays that stay trained keep their values."""
-        wanted = slot_shapes(self.model, self.optimizer)
-        if [(name, slot.shape) for name, slot in self.slots.items()] != list(wanted.items()):
-            kept = self.slots if self._slots_of == self.optimizer.kind else {}
-            self.slots = start_slots(self.model, self.optimizer, kept)
-            self._slots_of = self.optimizer.kind
+        found = renewed_slots(self.slots, self.model, self._optimizer, self.step_count)
+        if found is not self.slots:
+            self.slots = found
             self._compiled = None
         return self.slots
 
@@ -562,16 +556,16 @@ class Trainer:
         """Return the hyper rows of the next steps, behind ``epoch_step`` of an epoch's ``epoch_steps`` if they are of one."""
         step = self.step_count + 1
         at: dict[str, Any] = {"epoch": self.epoch, "epoch_steps": epoch_steps, "epoch_step": epoch_step}
-        return self.hyper.fill(self.optimizer, step, steps, self.seed, groups, **at, history=self.history.rows)
+        return self.hyper.fill(self._optimizer, step, steps, self.seed, groups, **at, history=self.history.rows)
 
     def hyper_row(self, groups: Groups) -> Array:
         """Return the hyper rows of the next step, one that belongs to no epoch."""
         step, rows = self.step_count + 1, self.history.rows
-        return self.hyper.one(self.optimizer, step, self.seed, groups, epoch=self.epoch, history=rows)
+        return self.hyper.one(self._optimizer, step, self.seed, groups, epoch=self.epoch, history=rows)
 
     def _key(self, form: Form = PLAIN) -> tuple[Any, ...]:
         """Return what plans are compiled for, beside the batch size."""
-        return self.optimizer.structure, self.model.version, self.precision, self.loss, form
+        return self._optimizer.structure, self.model.version, self._precision, self._loss, self._loss_weights, form
 
     def _current(self, form: Form | None = PLAIN) -> Compiled | None:
         """Return the compiled plans unless something they were made for has changed; None takes them for data of any form."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from pyfastnn._names import unknown
@@ -20,6 +22,8 @@ from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
 
 Array = NDArray[Any]
+
+_NONE: Mapping[str, int] = MappingProxyType({})
 
 DECAY_GROUP, PLAIN_GROUP = 0, 1
 """Hyper rows that are always there: parameters that penalties apply to, and those exempt, at the common learning rate."""
@@ -35,21 +39,53 @@ class Groups:
         What the learning rate is multiplied by, for each row.
     decays : tuple of bool
         Whether weight decay and L1 apply, for each row.
+    begun : tuple of int
+        Steps of the run before the first of these parameters, for each row: rules that correct for the start of their moments count from
+        there.
     of : dict of str to int
         Row of each parameter.
     """
 
     factors: tuple[float, ...] = (1.0, 1.0)
     decays: tuple[bool, ...] = (True, False)
+    begun: tuple[int, ...] = (0, 0)
     of: dict[str, int] = field(default_factory=dict, compare=False)
 
 
 COMMON = Groups()
-"""Rows of a run without rate factors."""
+"""Rows of a run without rate factors, all of whose parameters are trained from the first step on."""
 
 
-def parameter_groups(declared: Mapping[str, Parameter], rate_factors: Mapping[str, float]) -> Groups:
-    """Return a row of hyper for every pair of rate factor and decay that occurs.
+class Slots(dict[str, Array]):
+    """The arrays of an optimizer by name (``"linear_1.w.velocity"``), and what they belong to.
+
+    Attributes
+    ----------
+    rule : str
+        Kind of the update rule.
+    drawn : dict of str to int
+        The parameters, and how often each had been drawn (`Model.drawn`).
+    begun : dict of str to int
+        Steps of the run before the first of a parameter, where the rule counts steps and there were some.
+    """
+
+    def __init__(self, arrays: Mapping[str, Array] | None = None, rule: str = "") -> None:
+        super().__init__(arrays or {})
+        self.rule = rule
+        self.drawn: dict[str, int] = {}
+        self.begun: dict[str, int] = {}
+
+
+def groups_of(model: Model, optimizer: Optimizer, slots: Mapping[str, Array]) -> Groups:
+    """Return the hyper rows of a run of a model with an optimizer and its arrays."""
+    begun = slots.begun if isinstance(slots, Slots) else {}
+    return parameter_groups(model.declared, optimizer.rate_factors, begun)
+
+
+def parameter_groups(
+    declared: Mapping[str, Parameter], rate_factors: Mapping[str, float], begun: Mapping[str, int] = _NONE
+) -> Groups:
+    """Return a row of hyper for every combination of rate factor, decay and first step that occurs.
 
     Parameters
     ----------
@@ -57,6 +93,8 @@ def parameter_groups(declared: Mapping[str, Parameter], rate_factors: Mapping[st
         All arrays of the model by full name (``"linear_1.w"``).
     rate_factors : mapping of str to float
         By layer or array; the longest name that fits an array counts.
+    begun : mapping of str to int
+        Steps before the first of an array, where there were some.
 
     Raises
     ------
@@ -68,19 +106,22 @@ def parameter_groups(declared: Mapping[str, Parameter], rate_factors: Mapping[st
     for name in rate_factors:
         if name not in learned and name not in layers:
             raise ValueError(f"rate_factors: {unknown('layer or array', name, [*layers, *learned])}")
-    pairs = [(1.0, True), (1.0, False)]
+    rows = [(1.0, True, 0), (1.0, False, 0)]
     of = {}
     for name, parameter in learned.items():
         fitting = [k for k in rate_factors if name == k or name.startswith(f"{k}.")]
         factor = rate_factors[max(fitting, key=len)] if fitting else 1.0
-        pair = (factor, parameter.decay)
-        if pair not in pairs:
-            pairs.append(pair)
-        of[name] = pairs.index(pair)
-    return Groups(tuple(f for f, _ in pairs), tuple(d for _, d in pairs), of)
+        row = (factor, parameter.decay, begun.get(name, 0))
+        if row not in rows:
+            rows.append(row)
+        of[name] = rows.index(row)
+    factors, decays, first = zip(*rows, strict=True)
+    return Groups(factors, decays, first, of)
 
 
-def emit_updates(builder: Builder, model: Model, optimizer: Optimizer, gradients: Mapping[str, str]) -> None:
+def emit_updates(
+    builder: Builder, model: Model, optimizer: Optimizer, gradients: Mapping[str, str], groups: Groups
+) -> None:
     """Append the nodes that turn gradients into new parameters.
 
     Gradients are cut by value, then scaled by the norm of all of them, then L1 is added; what stands in the graph as the gradient stays
@@ -97,8 +138,9 @@ def emit_updates(builder: Builder, model: Model, optimizer: Optimizer, gradients
         The update rule.
     gradients : mapping of str to str
         Parameter name to gradient name.
+    groups : Groups
+        Which row of hyper each parameter reads.
     """
-    groups = parameter_groups(model.declared, optimizer.rate_factors)
     values = builder.graph.values
     made = {output: at for at, node in enumerate(builder.graph.nodes) for output in node.outputs}
     names = sorted(gradients, key=lambda name: made.get(values[gradients[name]].view_of or gradients[name], -1))
@@ -127,13 +169,12 @@ def emit_updates(builder: Builder, model: Model, optimizer: Optimizer, gradients
             emit("ema_step", (builder.value(f"{name}.ema", parameter.shape, kind="state"), name), group=group)
 
 
-def penalty_graph(model: Model, optimizer: Optimizer, written: Collection[str]) -> Graph:
+def penalty_graph(model: Model, optimizer: Optimizer, groups: Groups, written: Collection[str]) -> Graph:
     """Return the penalty of every parameter that decays: L2 unless the decay is decoupled, and L1 if it is on.
 
     Those that a training step does not write, since no loss depends on them, have none.
     """
     builder = Builder()
-    groups = parameter_groups(model.declared, optimizer.rate_factors)
     ops = [*(() if optimizer.decoupled else ("l2_penalty",)), *(("l1_penalty",) if optimizer.l1 > 0 else ())]
     for name, parameter in model.trained().items():
         if parameter.decay and ops and name in written:
@@ -149,19 +190,42 @@ def slot_shapes(model: Model, optimizer: Optimizer) -> dict[str, tuple[int, ...]
     return {f"{name}.{slot}": parameter.shape for name, parameter in model.trained().items() for slot in slots}
 
 
-def start_slots(model: Model, optimizer: Optimizer, kept: Mapping[str, Array]) -> dict[str, Array]:
+def start_slots(model: Model, optimizer: Optimizer, kept: Slots | None = None, step: int = 0) -> Slots:
     """Return the optimizer's arrays as they are before the first step: zeros, and running means that are the weights.
 
-    Those of ``kept`` that fit go on where they were: Adam's step number does too, and would be too large for new moments.
+    Parameters
+    ----------
+    model, optimizer : Model and Optimizer
+        A built model and its update rule.
+    kept : Slots, optional
+        Those so far: what belongs to the same rule, and to a parameter that was not drawn anew, goes on where it was.
+    step : int, default 0
+        Steps of the run so far.
     """
-    slots = model.allocate(slot_shapes(model, optimizer))
-    if optimizer.ema is not None:
-        for name in model.trained():
+    slots = Slots(model.allocate(slot_shapes(model, optimizer)), optimizer.kind)
+    old = kept if kept is not None and kept.rule == optimizer.kind else Slots()
+    counts_steps = bool(optimizer.following(np.ones(1)))
+    for name in model.trained():
+        slots.drawn[name] = model.drawn[name]
+        goes_on = old.drawn.get(name) == model.drawn[name]
+        begun = old.begun.get(name, 0) if goes_on else step
+        if begun and counts_steps:
+            slots.begun[name] = begun
+        if optimizer.ema is not None:
             slots[f"{name}.ema"][...] = model.arrays()[name]
-    for name, slot in slots.items():
-        if name in kept and kept[name].shape == slot.shape:
-            slot[...] = kept[name]
+        for slot in optimizer.slots if optimizer.ema is None else (*optimizer.slots, "ema"):
+            if goes_on and f"{name}.{slot}" in old:
+                slots[f"{name}.{slot}"][...] = old[f"{name}.{slot}"]
     return slots
+
+
+def renewed_slots(slots: Slots, model: Model, optimizer: Optimizer, step: int) -> Slots:
+    """Return the optimizer's arrays themselves while they fit, else new ones (`start_slots`)."""
+    drawn = {name: model.drawn[name] for name in model.trained()}
+    shapes = {name: slot.shape for name, slot in slots.items()}
+    if slots.rule == optimizer.kind and slots.drawn == drawn and shapes == slot_shapes(model, optimizer):
+        return slots
+    return start_slots(model, optimizer, slots, step)
 
 
 def mean_model(model: Model, optimizer: Optimizer, slots: Mapping[str, Array]) -> Model:

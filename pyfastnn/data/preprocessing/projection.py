@@ -54,7 +54,9 @@ class _Projection(Preprocessor):
                 )
             return (self._outputs(),)
         if isinstance(self.components, float):
-            raise RuntimeError(f"{self!r} decides with the data how many values a row keeps: call fit(X) first")
+            raise RuntimeError(
+                f"{self!r} decides with the data how many values a row keeps: call its fit(X) first, or train the model, which does it"
+            )
         return (self._count(features, None),)
 
     @property
