@@ -31,11 +31,14 @@ def as_rows(X: Any, name: str, features: int | None, dtype: np.dtype[Any]) -> Ar
     TypeError
         If ``X`` holds no numbers.
     ValueError
-        If it is a single number or one-dimensional, or its rows do not have ``features`` values.
+        If it is a single number or one-dimensional, or its rows do not have ``features`` values, or not all as many.
     """
     if isinstance(X, np.ma.MaskedArray):
         raise TypeError(f"{name!r} is a masked array, expected a plain one: pass {name}.filled(value)")
-    rows = np.asarray(X)
+    try:
+        rows = np.asarray(X)
+    except ValueError:
+        raise ValueError(f"{name!r} is {type(X).__name__} of rows of different shapes, expected one array") from None
     if rows.dtype == object and rows.ndim == 0:
         raise TypeError(f"{name!r} is {type(X).__name__}, expected an array of numbers")
     if rows.dtype not in _READ_AS_THEY_ARE:

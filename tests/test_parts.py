@@ -81,6 +81,16 @@ def test_a_loss_that_gives_no_pair_is_told_what_to_give(given):
         trainer.step(X, X[:, :2])
 
 
+def test_a_state_that_does_not_fit_changes_nothing():
+    model = net().build(6)
+    before = model.state_dict()
+    bad = {**{name: array + 1 for name, array in before.items()}, "linear_2.w": np.full((4, 3), "a")}
+    with pytest.raises(TypeError, match="'linear_2.w' has dtype <U1, expected numbers"):
+        model.load_state_dict(bad)
+    for name, array in model.arrays().items():
+        assert_same_bits(array, before[name], name)
+
+
 def told(trainer, row):
     return True
 
@@ -163,6 +173,16 @@ def test_a_sigmoid_of_a_sigmoid_is_refused():
     fnn.Trainer(net(nn.Sigmoid()), "mean_squared_error").fit(X, np.eye(3)[y], epochs=1, verbose=0)
 
 
+def fit(**settings):
+    fnn.Trainer(net()).fit(*rows(), verbose=0, **settings)
+
+
+def behind_forward():
+    trainer = fnn.Trainer(net())
+    trainer.forward(rows()[0])
+    return trainer
+
+
 x = nn.Input((6,))
 WRONG = {
     "copy_from": (lambda: net().build(6).copy_from(5), TypeError, "'other' is 5, expected a model"),
@@ -207,6 +227,22 @@ WRONG = {
         ValueError,
         "gelu_backward: unknown form 'tan', did you mean 'tanh'",
     ),
+    "ragged": (lambda: net().build(6)([[1, 2], [3]]), ValueError, "'X' is list of rows of different shapes"),
+    "a pair": (
+        lambda: fit(X_val=rows()),
+        ValueError,
+        "'X_val' is tuple of rows of different shapes, expected one array",
+    ),
+    "frozen list": (lambda: net().freeze(["linear_1"]), TypeError, r"\['linear_1'\] is no name of a layer"),
+    "state": (lambda: net().build(6).load_state_dict(None), TypeError, "'state' is NoneType, expected arrays by name"),
+    "rows of a predictor": (lambda: net().build(6).predictor("a"), TypeError, "'max_batch' is 'a', expected a whole"),
+    "no rows of one": (lambda: net().build(6).predictor(1, 0), ValueError, "'threads' is 0, expected 1 or more"),
+    "gradient": (
+        lambda: behind_forward().backward("a"),
+        TypeError,
+        "backward: 'dscores' has dtype <U1, expected numbers",
+    ),
+    "trainers": (lambda: fnn.train_many(fnn.Trainer(net()), *rows()), TypeError, "'trainers' is <.*>, expected a list"),
     "metrics": (lambda: fnn.Trainer(net(), metrics=3), TypeError, "Trainer: 'metrics' is 3, expected names"),
 }
 

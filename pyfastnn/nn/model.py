@@ -349,16 +349,22 @@ class Model(Predicting):
 
         Raises
         ------
+        TypeError
+            If this is no mapping, or an array holds no numbers.
         ValueError
-            If a name or shape does not fit. Nothing is changed then.
+            If a name or shape does not fit. Nothing is changed in either case.
         """
         mine = self.arrays()
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict: 'state' is {type(state).__name__}, expected arrays by name")
         for name, array in state.items():
             if name not in mine:
                 if strict:
                     raise ValueError(unknown("parameter", name, mine))
             elif np.shape(array) != mine[name].shape:
                 raise ValueError(f"{name!r} has shape {np.shape(array)}, expected {mine[name].shape}")
+            elif np.asarray(array).dtype.kind not in "biuf":
+                raise TypeError(f"{name!r} has dtype {np.asarray(array).dtype}, expected numbers")
         if strict and (missing := [k for k in mine if k not in state]):
             raise ValueError(f"state has no {missing[0]!r}")
         for name, array in state.items():
@@ -420,6 +426,9 @@ class Model(Predicting):
         self.refresh()
 
     def _layer_names(self, names: Iterable[str]) -> set[str]:
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"{name!r} is no name of a layer, expected one or more, such as 'linear_1', 'linear_2'")
         wanted = set(names) or set(self.layers)
         for name in wanted:
             if name not in self.layers:

@@ -137,8 +137,10 @@ class Predicting:
         ------
         RuntimeError
             If the model is not built.
+        TypeError
+            If a number is no whole one.
         ValueError
-            If a number is under 1, or the model has several inputs or outputs.
+            If a number is under 1, or the model has several inputs or outputs, an input of whole numbers or a layer of Python functions.
         """
         from pyfastnn.nn.predictor import Predictor
 

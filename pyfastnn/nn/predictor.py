@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from pyfastnn import _core
 from pyfastnn._inputs import as_rows
 from pyfastnn.graph.lowering import lower
+from pyfastnn.nn.layer import whole
 
 if TYPE_CHECKING:
     from pyfastnn.nn.model import Model
@@ -51,11 +51,11 @@ class Predictor:
         if len(network.inputs) > 1 or len(network.outputs) > 1 or "int64" in {x.dtype for x in network.inputs.values()}:
             raise ValueError(f"predictor: {model!r} has no single input and output of floats; call the model")
         self.model = model
-        self.max_batch = operator.index(max_batch)
-        self.threads = operator.index(threads)
+        self.max_batch = whole("predictor", "max_batch", max_batch)
+        self.threads = whole("predictor", "threads", threads)
         for name, value in (("max_batch", self.max_batch), ("threads", self.threads)):
-            if not 1 <= value < 2**31:
-                raise ValueError(f"predictor: {name!r} is {value}, expected 1 or more")
+            if value >= 2**31:
+                raise ValueError(f"predictor: {name!r} is {value}, expected less than 2**31")
         self._compile()
 
     def _compile(self) -> None:

@@ -109,10 +109,12 @@ class Manual:
             shape = (self.rows, *self.results[scores].shape[1:])
             if output not in given:
                 raise ValueError(f"backward: 'dscores' has no gradient of output {output!r}")
-            gradient = np.ascontiguousarray(given[output], trainer.model.dtype)
+            gradient = np.asarray(given[output])
+            if gradient.dtype.kind not in "biuf":
+                raise TypeError(f"backward: 'dscores' has dtype {gradient.dtype}, expected numbers")
             if gradient.shape != shape:
                 raise ValueError(f"backward: 'dscores' has shape {gradient.shape}, expected {shape} as forward gave")
-            bound[f"d({scores})"] = gradient
+            bound[f"d({scores})"] = np.ascontiguousarray(gradient, trainer.model.dtype)
         self._run(trainer, "backward", bound)
         self.plan.bind(dict.fromkeys(bound))
         if not input_gradient:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -93,6 +93,8 @@ def train_many(
     RuntimeWarning
         If the guard stopped a run.
     """
+    if isinstance(trainers, Trainer) or not isinstance(trainers, Iterable):
+        raise TypeError(f"train_many: 'trainers' is {trainers!r}, expected a list of trainers")
     trainers = list(trainers)
     chosen = _check(trainers, rows)
     if threads is not None and (not is_whole(threads) or threads < 1):

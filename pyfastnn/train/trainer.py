@@ -359,8 +359,8 @@ class Trainer(Changeable):
         ------
         RuntimeError
             If there was no `forward` since the last change of the model.
-        ValueError
-            If the shape does not fit.
+        TypeError, ValueError
+            If the gradient holds no numbers, or its shape does not fit.
         """
         return self._parts("backward").backward(self, dscores, input_gradient)
 
