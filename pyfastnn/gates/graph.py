@@ -324,7 +324,7 @@ class ComputationalGraph:
         >>> print(g.to_graph(parameters=["w", "b"], batch=["x", "t"]))
         linear_1['n', 1] = linear_forward(x, w, b)
         y['n', 1] = tanh_forward(linear_1)
-        loss[1], loss.dy_pred['n', 1] = mean_squared_error(y, t)
+        loss[1], loss.dy_pred['n', 1] = mean_squared_error(y, t, None)
         """
         from pyfastnn.gates.native import to_graph
 
