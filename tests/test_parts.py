@@ -126,9 +126,7 @@ def test_a_fit_that_could_change_nothing_is_refused():
     scaled = nn.Sequential(nn.Linear(4), nn.BatchNorm(), nn.Linear(3), preprocess=SCALED())
     scaled.freeze()
     trainer = fnn.Trainer(scaled)
-    message = (
-        r"no parameter is trainable, as all layers with some that a loss depends on are frozen \(linear_1, batch_norm_1, linear_2\): "
-    )
+    message = r"no parameter is trainable, as all layers with some that a loss depends on are frozen \(linear_1, batch_norm_1, linear_2\): "
     message += r"call model.unfreeze\('linear_2'\)"
     for what in ("fit", "step"):
         with pytest.raises(RuntimeError, match=f"{what}: {message}"):
@@ -157,11 +155,22 @@ def test_a_fit_that_could_change_nothing_is_refused():
         assert_same_bits(array, before[name], name)
 
 
+def test_what_a_loss_depends_on_must_be_trainable():
+    X, y = rows()
+    h = nn.Tanh()(nn.Linear(4)(x))
+    model = nn.Model(x, {"kind": nn.Linear(3)(h), "size": nn.Linear(1)(h)})
+    trainer = fnn.Trainer(model, {"kind": "softmax_cross_entropy"})
+    model.freeze("linear_1", "linear_2")  # linear_3 is not, and no loss needs it
+    for what in ("fit", "step"):
+        with pytest.raises(RuntimeError, match=rf"{what}: no parameter is trainable.* \(linear_1, linear_2\)"):
+            getattr(trainer, what)(X, y)
+    trainer.loss = {"size": "mean_squared_error"}
+    trainer.step(X, {"size": X[:, 0]})
+
+
 def test_a_model_without_parameters_is_not_trained():
     X, _ = rows()
-    with pytest.raises(
-        RuntimeError, match="fit: there are no parameters to train in the layers flatten_1, relu_1"
-    ):
+    with pytest.raises(RuntimeError, match="fit: there are no parameters to train in the layers flatten_1, relu_1"):
         fnn.Trainer(nn.Sequential(nn.Flatten(), nn.ReLU()), "mean_squared_error").fit(X, X, verbose=0)
 
 

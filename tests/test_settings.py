@@ -155,6 +155,9 @@ def test_loss_weights_set_anew_count():
     assert trainer.evaluate(X, y)["loss"] == pytest.approx(parts["loss.a"] + 0.25 * parts["loss.b"], rel=1e-12)
     with pytest.raises(ValueError, match="'loss_weights': unknown output 'c'"):
         trainer.loss_weights = {"c": 1.0}
+    with pytest.raises(ValueError, match="'loss_weights' has a part of output 'b', which has no loss"):
+        trainer.loss = {"a": "huber"}
+    assert set(trainer.loss) == {"a", "b"}
     with pytest.raises(TypeError):
         trainer.loss_weights["b"] = 3.0
     with pytest.raises(TypeError):

@@ -52,9 +52,9 @@ def of_model(original: Model, X: Any, y: Any, loss: Any, seed: int) -> Problem:
     from pyfastnn.train.settings import check_trainable
     from pyfastnn.train.trainer import Trainer
 
-    check_trainable("gradient_check", original)
     model = copy.deepcopy(original)
     trainer = Trainer(model, loss, seed=seed)
+    check_trainable("gradient_check", model, [head.output for head in trainer.heads])
     found = training_data(trainer, X, y)
     builder, value = loss_graph(model, trainer.heads, training=True, form=found.form)
     graph = builder.graph

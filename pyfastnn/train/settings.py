@@ -138,8 +138,8 @@ def check_trainable(owner: str, model: Model, outputs: Iterable[str] | None = No
     network = model.network
     values = {network.outputs[name] for name in (network.outputs if outputs is None else outputs)}
     layers: set[str] = set()
-    for number, call in reversed([*enumerate(network.calls, len(network.inputs))]):
-        if number in values:
+    for place, call in reversed([*enumerate(network.calls, len(network.inputs))]):
+        if place in values:
             layers.add(call.layer)
             values.update(call.sources)
     learned = [name for name in learned if name in layers]
