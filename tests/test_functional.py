@@ -46,7 +46,7 @@ ONE_OUTPUT = [
     "exp_forward", "exp_backward", "batch_norm_predict", "dropout_backward",
     "gather_rows", "gather_labels", "multiply", "concat", "slice", "slice_backward", "embedding_forward",
     "embedding_dw", "dropout_channels_backward",
-    "conv2d_dw", "conv2d_dw_pooled", "max_pool_backward", "avg_pool_forward",
+    "conv2d_dw", "conv2d_dw_pooled", "conv2d_dx_pooled", "max_pool_backward", "avg_pool_forward",
     "avg_pool_backward", "global_avg_pool_forward", "global_avg_pool_backward",
     "selu_forward", "selu_backward", "gelu_forward", "gelu_backward", "gelu_tanh_forward",
     "gelu_tanh_backward", "silu_forward", "silu_backward", "softplus_forward",

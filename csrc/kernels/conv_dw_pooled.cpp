@@ -14,7 +14,7 @@
 // arithmetic over the windows that count; padded cells count as 0.
 // Source: the sparsity is that of LeCun et al. 1989 with the pool of Zhou and Chellappa 1988.
 #include "kernels/conv_dw_shape.hpp"
-#include "kernels/transpose.hpp"
+#include "kernels/conv_halves.hpp"
 
 namespace pfn::PFN_ISA {
 
@@ -47,44 +47,10 @@ struct PooledTile {
 template <class T>
 using PooledFn = void (*)(const PooledTile<T>& t);
 
-// Vectors of x: whole ones, or halves where a run is short: those cross fewer cache lines.
-template <class T, bool half>
-struct PooledVec {
-  using type = Vec<T>;
-  static constexpr std::int64_t lanes = kLanes<T>;
-  static PFN_ALWAYS_INLINE type all(T x) { return splat(x); }
-  static PFN_ALWAYS_INLINE type read(const T* p) { return load<T>(p); }
-  static PFN_ALWAYS_INLINE void write(T* p, type v) { store<T>(p, v); }
-  static PFN_ALWAYS_INLINE type mul_add(type a, type b, type c) { return fma(a, b, c); }
-};
-#if defined(PFN_ISA_AVX512)
-constexpr int kPooledHalves = 3;
-template <>
-struct PooledVec<float, true> {
-  using type = __m256;
-  static constexpr std::int64_t lanes = 8;
-  static PFN_ALWAYS_INLINE type all(float x) { return _mm256_set1_ps(x); }
-  static PFN_ALWAYS_INLINE type read(const float* p) { return _mm256_loadu_ps(p); }
-  static PFN_ALWAYS_INLINE void write(float* p, type v) { _mm256_storeu_ps(p, v); }
-  static PFN_ALWAYS_INLINE type mul_add(type a, type b, type c) { return _mm256_fmadd_ps(a, b, c); }
-};
-template <>
-struct PooledVec<double, true> {
-  using type = __m256d;
-  static constexpr std::int64_t lanes = 4;
-  static PFN_ALWAYS_INLINE type all(double x) { return _mm256_set1_pd(x); }
-  static PFN_ALWAYS_INLINE type read(const double* p) { return _mm256_loadu_pd(p); }
-  static PFN_ALWAYS_INLINE void write(double* p, type v) { _mm256_storeu_pd(p, v); }
-  static PFN_ALWAYS_INLINE type mul_add(type a, type b, type c) { return _mm256_fmadd_pd(a, b, c); }
-};
-#else
-constexpr int kPooledHalves = 0;  // there are none
-#endif
-
 // N neighbouring filters, J kernel rows, V vectors.
 template <class T, int N, int J, int V, bool half>
 static void pooled_tile(const PooledTile<T>& t) {
-  using W = PooledVec<T, half>;
+  using W = HalfVec<T, half>;
   typename W::type acc[N][J][V];
 #pragma GCC unroll 2
   for (int f = 0; f < N; ++f)
@@ -140,9 +106,8 @@ static PooledFn<T> pooled_table(std::int64_t filters, std::int64_t vectors, bool
   constexpr int pair = pooled_vectors(2 * J);  // vectors of a tile of two filters
 #if defined(PFN_ISA_AVX512)
   if (half && filters == 2)
-    return pooled_table<T, 2, J, true>(
-        typename LanesUpTo<(pair < kPooledHalves ? pair : kPooledHalves)>::type{})[vectors - 1];
-  if (half) return pooled_table<T, 1, J, true>(typename LanesUpTo<kPooledHalves>::type{})[vectors - 1];
+    return pooled_table<T, 2, J, true>(typename LanesUpTo<(pair < kHalves ? pair : kHalves)>::type{})[vectors - 1];
+  if (half) return pooled_table<T, 1, J, true>(typename LanesUpTo<kHalves>::type{})[vectors - 1];
 #else
   (void)half;
 #endif
@@ -210,7 +175,7 @@ template <class T>
 static void pooled_filters(const DwShape& s, PooledTile<T> t, std::int64_t f, std::int64_t end, T* sums) {
   const T* const x = t.x;
   const std::int64_t row_groups = dw_ceil(s.taps, kPooledRows), ld = s.run_vectors * kLanes<T>;
-  const bool half = s.run <= kPooledHalves * kLanes<T> / 2;
+  const bool half = s.run <= kHalves * kLanes<T> / 2;
   const std::int64_t lanes = half ? kLanes<T> / 2 : kLanes<T>, all = dw_ceil(s.run, lanes);
   const std::int64_t most = half ? all : pooled_vectors(static_cast<int>(dw_ceil(s.taps, row_groups)));
   const std::int64_t vector_groups = dw_ceil(all, most);

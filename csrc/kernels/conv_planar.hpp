@@ -12,7 +12,8 @@
 //   for each channel, filter column, row q: load pixels; for each filter row ky, f: acc[f][q - ky] += w[f] * pixel
 //
 // A plane's rows have ld entries. Either the vectors of pixels are those of each row (`whole_rows`), or they run on
-// over the rows' borders, and what falls between the rows is not stored: whichever wastes fewer lanes. An element is
+// over the rows' borders, and what falls between the rows is not stored: whichever wastes fewer lanes. Where a row of
+// the source is whole vectors, only those are written, and the zeros beside them once for all images. An element is
 // the fused (generic: rounded) chain over channels, filter rows, columns (shared: channels, columns, rows) in order,
 // from the bias, whatever the tile. Zeros around the image times weights that are not finite would be NaN: conv_exact
 // does such calls.
@@ -31,6 +32,8 @@ struct PlanarPlan {
   bool whole_rows;
   std::int64_t vectors;  // of a row, where rows are whole
   std::int64_t ld;       // entries of a row of a plane
+  std::int64_t shift;    // entries in front of it, so that pixels begin at a whole vector
+  bool clean;            // whole vectors of pixels: what is beside them stays zero
   std::int64_t band;     // output rows of a band
   std::int64_t plane;    // entries of a plane
   std::int64_t out_plane;
@@ -45,9 +48,27 @@ static void size_band(PlanarPlan& plan, std::int64_t rows) {
   const std::int64_t reach = larger(0, plan.ax.taps - 1) * plan.ax.apart;
   const std::int64_t plane_rows = rows + larger(0, plan.ay.taps - 1) * plan.ay.apart;
   plan.band = rows;
-  plan.plane = div_up(plane_rows * plan.ld + reach + 2 * lanes, lanes) * lanes + lanes;
+  plan.plane = div_up(plane_rows * plan.ld + plan.shift + reach + 2 * lanes, lanes) * lanes + lanes;
   plan.out_plane = plan.whole_rows ? rows * plan.vectors * lanes : div_up(rows * plan.ld, lanes) * lanes;
   plan.out_plane += lanes;
+}
+
+// Columns of zeros that the filter reaches beside a row of the source.
+template <class T>
+static Margins beside(const Conv<T>& c, const PlanarPlan& plan) {
+  const std::int64_t reach = larger(0, plan.ax.taps - 1) * plan.ax.apart;
+  const std::int64_t before = larger(0, -plan.ax.from);
+  return Margins{before, larger(0, c.columns.out + reach - before - c.columns.source)};
+}
+
+// Where the source has whole vectors of pixels, `zeros` between two rows can serve both, and stay when other rows come.
+template <class T>
+static void share_zeros(const Conv<T>& c, PlanarPlan& plan, std::int64_t zeros) {
+  const Margins m = beside(c, plan);
+  if (c.columns.source % kLanes<T> != 0 || plan.ax.from > 0 || m.behind > zeros || zeros > kLanes<T>) return;
+  plan.ld = zeros + c.columns.source;
+  plan.shift = zeros - m.before;
+  plan.clean = true;
 }
 
 template <class T>
@@ -62,12 +83,15 @@ static PlanarPlan planar_plan(const Conv<T>& c) {
   plan.ay = c.row_axis(0);
   plan.ax = c.column_axis(0);
   plan.notes = 64;
+  plan.shift = 0;
+  plan.clean = false;
   const std::int64_t reach = larger(0, plan.ax.taps - 1) * plan.ax.apart;
   plan.vectors = div_up(c.columns.out, lanes);
   plan.shared = c.out_channels <= kSharedChannels && plan.ay.apart == 1 && (plan.ay.taps == 3 || plan.ay.taps == 5) &&
                 c.rows.out >= 4;
   plan.whole_rows = plan.shared || plan.vectors * lanes <= c.columns.out + reach;
   plan.ld = (plan.whole_rows ? plan.vectors * lanes : c.columns.out) + reach;
+  if (plan.whole_rows) share_zeros<T>(c, plan, larger(beside(c, plan).before, beside(c, plan).behind));
   std::int64_t rows = c.rows.out;
   size_band<T>(plan, rows);
   while (rows > 1 && planar_bytes(c, plan) > kPlanarBytes) size_band<T>(plan, rows = (rows + 1) / 2);
@@ -161,6 +185,15 @@ static PFN_ALWAYS_INLINE void zero_plane(T* plane, std::int64_t begin, std::int6
   for (std::int64_t i = begin; i < end; i += kLanes<T>) store<T>(plane + smaller(i, size - kLanes<T>), splat(T(0)));
 }
 
+// The zeros that stay.
+template <class T>
+static void clear_planes(const Conv<T>& c, const PlanarPlan& plan, T* planes) {
+  if (!plan.clean) return;
+  const std::int64_t plane_rows = plan.band + (plan.ay.taps - 1) * plan.ay.apart;
+  for (std::int64_t k = 0; k < c.in_channels; ++k)
+    for (std::int64_t q = 0; q <= plane_rows; ++q) store<T>(planes + k * plan.plane + q * plan.ld, splat(T(0)));
+}
+
 // The source rows under output rows [r0, r0 + rows) as planes with zeros where the filter reaches over the border.
 template <class T>
 static void fill_planes(const Conv<T>& c, const PlanarPlan& plan, std::int64_t image, std::int64_t r0,
@@ -171,16 +204,18 @@ static void fill_planes(const Conv<T>& c, const PlanarPlan& plan, std::int64_t i
   const std::int64_t x0 = smaller(c.columns.source, larger(0, plan.ax.from));
   const std::int64_t pixels = larger(0, smaller(c.columns.source - x0, plan.ld - before));
   const T* const end = c.source + c.images * c.rows.source * c.columns.source * channels;
-  for (std::int64_t k = 0; k < channels; ++k) zero_plane(planes + k * plan.plane, 0, before, plan.plane);
+  if (!plan.clean)
+    for (std::int64_t k = 0; k < channels; ++k) zero_plane(planes + k * plan.plane, 0, before, plan.plane);
   for (std::int64_t q = 0; q < plane_rows; ++q) {
     const std::int64_t row = r0 + plan.ay.from + q;
     const bool inside = row >= 0 && row < c.rows.source && pixels > 0;
-    const std::int64_t begin = q * plan.ld + before;
+    const std::int64_t begin = q * plan.ld + plan.shift + before;
     if (inside)
       pixels_to_planes(c.source + ((image * c.rows.source + row) * c.columns.source + x0) * channels, channels, pixels,
                        end, planes + begin, plan.plane);
+    if (inside && plan.clean) continue;
     // Up to where the next row has its pixels.
-    const std::int64_t next = q + 1 == plane_rows ? plan.plane : begin + plan.ld;
+    const std::int64_t next = plan.clean ? begin + pixels : q + 1 == plane_rows ? plan.plane : begin + plan.ld;
     for (std::int64_t k = 0; k < channels; ++k)
       zero_plane(planes + k * plan.plane, inside ? begin + pixels : begin, next, plan.plane);
   }
@@ -215,17 +250,25 @@ static void planar_tiles(const Conv<T>& c, const PlanarPlan& plan, PlanarTile<T>
   }
 }
 
+// The source of output rows [r0, r0 + rows) of an image as planes; the tile will fetch `y`, which is written from them,
+// and the source behind.
+template <class T>
+static void planar_source(const Conv<T>& c, const PlanarPlan& plan, PlanarTile<T>& tile, std::int64_t image,
+                          std::int64_t r0, std::int64_t rows, T* planes, const T* y) {
+  fill_planes(c, plan, image, r0, rows, planes);
+  const std::int64_t read = smaller(c.rows.source, r0 + rows + plan.ay.from + (plan.ay.taps - 1) * plan.ay.apart);
+  tile.fetch_out = reinterpret_cast<const char*>(y);
+  tile.fetch_source = reinterpret_cast<const char*>(c.source + (image * c.rows.source + larger(0, read)) *
+                                                                   c.columns.source * c.in_channels);
+}
+
 // Output rows [r0, r0 + rows) of an image, at most a band, as planes behind those of the source. `y`: what will be
 // written from them.
 template <class T>
 static const T* planar_rows(const Conv<T>& c, const PlanarPlan& plan, PlanarTile<T> tile, std::int64_t image,
                             std::int64_t r0, std::int64_t rows, T* planes, const T* y) {
-  fill_planes(c, plan, image, r0, rows, planes);
+  planar_source(c, plan, tile, image, r0, rows, planes, y);
   T* const out = planes + c.in_channels * plan.plane;
-  const std::int64_t read = smaller(c.rows.source, r0 + rows + plan.ay.from + (plan.ay.taps - 1) * plan.ay.apart);
-  tile.fetch_out = reinterpret_cast<const char*>(y);
-  tile.fetch_source = reinterpret_cast<const char*>(c.source + (image * c.rows.source + larger(0, read)) *
-                                                                   c.columns.source * c.in_channels);
   if (plan.shared)
     conv_shared(tile, c.out_channels, plan.ay.taps, planes, plan.ld, rows, plan.vectors, out);
   else
@@ -280,8 +323,8 @@ static void planar_pack(const Conv<T>& c, const PlanarPlan& plan, const PlanarFi
     for (std::int64_t ky = 0; ky < kh; ++ky)
       for (std::int64_t kx = 0; kx < kw; ++kx) {
         const std::int64_t term = plan.shared ? (k * kw + kx) * kh + ky : (k * kh + ky) * kw + kx;
-        if (!plan.shared) to.at[term] = k * plan.plane + ky * plan.ay.apart * plan.ld + kx * plan.ax.apart;
-        if (plan.shared && ky == 0) to.at[k * kw + kx] = k * plan.plane + kx * plan.ax.apart;
+        if (!plan.shared) to.at[term] = k * plan.plane + plan.shift + ky * plan.ay.apart * plan.ld + kx * plan.ax.apart;
+        if (plan.shared && ky == 0) to.at[k * kw + kx] = k * plan.plane + plan.shift + kx * plan.ax.apart;
         const T* const from = c.filter(ky, kx, 0) + k * c.filter_in_step();
         for (std::int64_t f = 0; f < c.out_channels; ++f)
           to.w[term * c.out_channels + f] = from[f * c.filter_out_step()];
@@ -297,6 +340,7 @@ static void planar_run(const OpCall& call, const Conv<T>& c, int phase, std::int
   if (phase == 0) return planar_pack(c, plan, filters);
   const bool exact = any_noted(filters.notes, 1);
   const PlanarTile<T> tile = filters.tile(c, plan);
+  if (!exact) clear_planes(c, plan, static_cast<T*>(local));
   for (std::int64_t i = begin; i < end;) {
     const std::int64_t image = i / c.rows.out;
     const std::int64_t r0 = i - image * c.rows.out;

@@ -15,13 +15,16 @@ constexpr int kPlanarVectors[kPlanarChannels] = {8, 8, 8, 6, 4, 4};
 constexpr int kPlanarVectors[kPlanarChannels] = {6, 6, 4, 3, 2, 2};
 #endif
 
-// Channels and rows of tiles that share rows.
+// Tiles that share rows: most channels F, and most rows for filters of K rows. With AVX-512 the K * F weights of a term
+// stay in registers beside the sums: read for every use they would keep the load units busier than the arithmetic is.
 constexpr int kSharedChannels = 3;
+constexpr int shared_most(int F, int K) {
 #if defined(PFN_ISA_AVX512)
-constexpr int kSharedRows[kSharedChannels] = {8, 8, 8};
+  return (31 - K * F) / F < 8 ? (31 - K * F) / F : 8;
 #else
-constexpr int kSharedRows[kSharedChannels] = {8, 4, 4};
+  return K > 0 && F == 1 ? 8 : 4;
 #endif
+}
 
 template <class T>
 struct PlanarTile {
@@ -137,22 +140,32 @@ static void shared_tile(const PlanarTile<T>& t, const T* planes, std::int64_t ld
   }
 }
 
-// All output rows of a band: tiles of 8 (4), 4, 2, 1 rows.
+template <class T>
+using SharedFn = void (*)(const PlanarTile<T>& t, const T* planes, std::int64_t ld, T* out, std::int64_t out_step);
+template <class T, int F, int K, int... R>
+static const SharedFn<T>* shared_tiles_of(LaneList<R...>) {
+  static constexpr SharedFn<T> fn[sizeof...(R)] = {shared_tile<T, F, K, R + 1>...};
+  return fn;
+}
+
+// All output rows of a band, in tiles of nearly the same number of rows.
 template <class T, int F, int K>
 static void shared_rows(PlanarTile<T> t, const T* planes, std::int64_t ld, std::int64_t rows, std::int64_t vectors,
                         T* out) {
   constexpr std::int64_t lanes = kLanes<T>;
+  const SharedFn<T>* const fn = shared_tiles_of<T, F, K>(typename LanesUpTo<shared_most(F, K)>::type{});
   const std::int64_t out_step = vectors * lanes;
+  const std::int64_t tiles = div_up(rows, shared_most(F, K));
+  const std::int64_t low = rows / tiles, higher = rows - low * tiles;
   for (std::int64_t v = 0; v < vectors; ++v) {
     const T* p = planes + v * lanes;
     T* y = out + v * lanes;
-    std::int64_t r = 0;
-    if constexpr (kSharedRows[F - 1] == 8)
-      for (; r + 8 <= rows; r += 8, t.advance(K))
-        shared_tile<T, F, K, 8>(t, p + r * ld, ld, y + r * out_step, out_step);
-    for (; r + 4 <= rows; r += 4, t.advance(K)) shared_tile<T, F, K, 4>(t, p + r * ld, ld, y + r * out_step, out_step);
-    for (; r + 2 <= rows; r += 2, t.advance(K)) shared_tile<T, F, K, 2>(t, p + r * ld, ld, y + r * out_step, out_step);
-    if (r < rows) shared_tile<T, F, K, 1>(t, p + r * ld, ld, y + r * out_step, out_step);
+    for (std::int64_t i = 0; i < tiles; ++i, t.advance(K)) {
+      const std::int64_t count = low + (i < higher);
+      fn[count - 1](t, p, ld, y, out_step);
+      p += count * ld;
+      y += count * out_step;
+    }
   }
 }
 template <class T>

@@ -124,7 +124,7 @@ def cost_of(
     """
     byte = itemsize * sum(math.prod(shape) for shape in (*shapes, *outputs) if shape is not None)
     if op.startswith("conv2d_"):
-        weights = outputs[0] if "_dw" in op else shapes[1]
+        weights = outputs[0] if "_dw" in op else shapes[2 if op == "conv2d_dx_pooled" else 1]
         pixels = outputs[0] if op.endswith("_forward") else shapes[1] if "_dw" in op else shapes[0]
         cells = 4 if op == "conv2d_max_pool_forward" else 1  # of the convolution, for each that is stored
         assert weights is not None and pixels is not None

@@ -35,7 +35,7 @@ from pyfastnn.functional.activation_smooth import (
 from pyfastnn.functional.adaptive import adagrad_step, rmsprop_momentum_step, rmsprop_step
 from pyfastnn.functional.augment import augment, augment_backward
 from pyfastnn.functional.clip import clip_by_norm, clip_by_value, sum_of_squares
-from pyfastnn.functional.conv import conv2d, conv2d_backward, conv2d_dx, conv2d_max_pool
+from pyfastnn.functional.conv import conv2d, conv2d_backward, conv2d_dx, conv2d_dx_pooled, conv2d_max_pool
 from pyfastnn.functional.conv_dw import conv2d_dw, conv2d_dw_pooled
 from pyfastnn.functional.dropout import (
     dropout,
@@ -108,6 +108,7 @@ __all__ = [
     "conv2d_dw",
     "conv2d_dw_pooled",
     "conv2d_dx",
+    "conv2d_dx_pooled",
     "conv2d_max_pool",
     "dropout",
     "dropout_backward",

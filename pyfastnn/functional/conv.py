@@ -238,6 +238,73 @@ def conv2d_dx(
     return _call("conv2d_dx", (dy, w), None if out is None else (out,), attrs)[0]
 
 
+def conv2d_dx_pooled(
+    dy: NDArray[Any],
+    index: NDArray[np.uint8],
+    w: NDArray[Any],
+    *,
+    top: int = 0,
+    bottom: int = 0,
+    left: int = 0,
+    right: int = 0,
+    height: int = 1,
+    width: int = 1,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Return the gradient of the input of a convolution behind which windows of 2 x 2 were pooled.
+
+    The same as ``conv2d_dx(max_pool_backward(dy, index, ...), w, ...)``, for stride 1, no dilation and one group, without the
+    three quarters of products with 0.
+
+    Parameters
+    ----------
+    dy : ndarray of float32 or float64, shape (n, pooled_height, pooled_width, filters)
+        Gradient of the loss with respect to the output of the pool; ``pooled_height`` is ``(height + top + bottom - kernel_h + 1)
+        // 2``, and ``pooled_width`` likewise.
+    index : ndarray of uint8, of the shape of ``dy``
+        From `max_pool` with its default windows. Only the low two bits count.
+    w : ndarray of the same dtype, shape (kernel_h, kernel_w, channels, filters)
+        Filters of the forward pass.
+    top, bottom, left, right : int, default 0
+        Rows and columns of zeros around the images.
+    height, width : int, default 1
+        Size of the images of the forward pass.
+    out : ndarray of the same dtype, shape of the result, optional
+        Overwritten; must not overlap the inputs.
+
+    Returns
+    -------
+    ndarray of the same dtype, shape (n, height, width, channels)
+        ``out`` if given, else a new array. 0 for pixels that no pooled cell was made from.
+
+    Raises
+    ------
+    TypeError
+        If an argument has another dtype.
+    ValueError
+        If shapes and settings disagree, an array is not C-contiguous, or ``out`` overlaps an input.
+
+    Notes
+    -----
+    Each element is within ``2 * (terms + 1) * u`` times the sum of the absolute values of its terms, ``terms = kernel_h *
+    kernel_w * filters``. The same bits for every thread count and for an image alone or in a batch; other bits than `conv2d_dx`,
+    which adds in another order. Where ``w`` is not finite `conv2d_dx` gives NaN for its products with 0, and this does not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from pyfastnn import functional as F
+    >>> index = np.array([3], np.uint8).reshape(1, 1, 1, 1)
+    >>> w = np.array([1.0, 2.0, 3.0, 4.0]).reshape(2, 2, 1, 1)
+    >>> F.conv2d_dx_pooled(np.ones((1, 1, 1, 1)), index, w, height=3, width=3)[0, :, :, 0]
+    array([[0., 0., 0.],
+           [0., 1., 2.],
+           [0., 3., 4.]])
+    """
+    attrs = (top, bottom, left, right, height, width)
+    return _call("conv2d_dx_pooled", (dy, index, w), None if out is None else (out,), attrs)[0]
+
+
 def conv2d_max_pool(
     x: NDArray[Any],
     w: NDArray[Any],
@@ -295,7 +362,7 @@ def conv2d_max_pool(
     Notes
     -----
     Error bound and bits as in `conv2d`. Gradients are those of the two: `max_pool_backward` of ``index``, then `conv2d_dx` and
-    `conv2d_dw`; or `conv2d_dw_pooled` at once.
+    `conv2d_dw`; or `conv2d_dx_pooled` and `conv2d_dw_pooled` at once.
 
     References
     ----------

@@ -133,6 +133,9 @@ def to_bf16(graph: Graph) -> Graph:
 _SHORT_RUN = 12
 """Where fewer values of x lie side by side under a window, the dense sums are as fast."""
 
+_PATCHES = 1 << 20
+"""Bytes of a convolution's patches in float32 beyond which they are slow to read, and the dense sums as fast."""
+
 _TOUCHING = {"kernel_h": 2, "kernel_w": 2, "stride_h": 2, "stride_w": 2, "top": 0, "bottom": 0, "left": 0, "right": 0}
 _PLAIN = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1, "groups": 1}
 
@@ -141,8 +144,9 @@ def sparse_pool_gradients(graph: Graph, keep: Collection[str] = ()) -> Graph:
     """Use that behind a max pool of touching 2 x 2 windows three quarters of a gradient are zero.
 
     A ``relu_backward`` behind the pool's gradient moves before it, onto the pooled array: the same bits, since the output of the pool
-    is the output of the ReLU at the maximum. Then ``conv2d_dw`` and ``linear_db`` of the spread gradient become ``conv2d_dw_pooled`` and
-    ``linear_db`` of the pooled one, which add the same terms in another order (and leave out products of 0 with what is not finite).
+    is the output of the ReLU at the maximum. Then ``conv2d_dw``, ``conv2d_dx`` and ``linear_db`` of the spread gradient become
+    ``conv2d_dw_pooled``, ``conv2d_dx_pooled`` and ``linear_db`` of the pooled one, which add the same terms in another order (and leave out
+    products of 0 with what is not finite).
     The spread gradient is no longer made if nothing else reads it.
 
     Parameters
@@ -184,6 +188,9 @@ def sparse_pool_gradients(graph: Graph, keep: Collection[str] = ()) -> Graph:
             elif node.op == "conv2d_dw" and node.inputs[1] == spread and _is_sparse(graph, node):
                 attrs = {k: v for k, v in node.attrs.items() if k not in _PLAIN}
                 nodes[at] = replace(node, op="conv2d_dw_pooled", inputs=(node.inputs[0], pooled, index), attrs=attrs)
+            elif node.op == "conv2d_dx" and node.inputs[0] == spread and _is_sparse_dx(graph, node):
+                attrs = {k: v for k, v in node.attrs.items() if k not in _PLAIN}
+                nodes[at] = replace(node, op="conv2d_dx_pooled", inputs=(pooled, index, node.inputs[1]), attrs=attrs)
         if spread not in keep and not any(spread in n.inputs for n in nodes):
             nodes.remove(pool)
             del values[spread]
@@ -273,3 +280,11 @@ def _is_sparse(graph: Graph, node: Node) -> bool:
     """Return whether ``conv2d_dw_pooled`` can do this node, and pays."""
     run = node.attrs["kernel_w"] * int(graph.values[node.outputs[0]].shape[2])
     return all(node.attrs[k] == v for k, v in _PLAIN.items()) and run >= _SHORT_RUN
+
+
+def _is_sparse_dx(graph: Graph, node: Node) -> bool:
+    """Return whether ``conv2d_dx_pooled`` can do this node, and pays: not for filters of one pixel, which are a product of matrices."""
+    assert node.inputs[1] is not None
+    kernel_h, kernel_w, channels, filters = (int(size) for size in graph.values[node.inputs[1]].shape)
+    patches = 4 * 4 * filters * (kernel_h + 1) * (kernel_w + 1) * channels
+    return all(node.attrs[k] == v for k, v in _PLAIN.items()) and kernel_h * kernel_w > 1 and patches <= _PATCHES
