@@ -9,6 +9,7 @@ import pytest
 from pyfastnn import nn
 from pyfastnn.bench import step, tasks
 from pyfastnn.graph import BATCH, Graph
+from pyfastnn.graph.schema import schema
 from pyfastnn.train.compiled import compile_plans, training_graph
 from pyfastnn.train.updates import slot_shapes
 
@@ -22,7 +23,10 @@ def bytes_of(graph: Graph, name: str, rows: int) -> int:
 
 
 def most_alive(graph: Graph, rows: int) -> int:
-    """Return the largest sum of the sizes of the activations that one node writes, reads, or that are kept for later ones."""
+    """Return the largest sum of the sizes of the activations that one node writes, reads, or that are kept for later ones.
+
+    An op that may write over its first input does so where nobody reads that later: the two count once.
+    """
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for at, node in enumerate(graph.nodes):
@@ -33,9 +37,15 @@ def most_alive(graph: Graph, rows: int) -> int:
                 first.setdefault(held, at)
                 last[held] = at
     sizes = {name: bytes_of(graph, name, rows) for name in first}
-    return max(
-        sum(size for name, size in sizes.items() if first[name] <= at <= last[name]) for at in range(len(graph.nodes))
-    )
+    most = 0
+    for at, node in enumerate(graph.nodes):
+        held = sum(size for name, size in sizes.items() if first[name] <= at <= last[name])
+        if schema(node.op).inplace:
+            over, written = (graph.values[name].view_of or name for name in (node.inputs[0], node.outputs[0]))
+            if sizes.get(over) == sizes.get(written, -1) and last[over] == first[written] == at:
+                held -= sizes[over]
+        most = max(most, held)
+    return most
 
 
 def compiled(name: str):
