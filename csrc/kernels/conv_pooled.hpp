@@ -209,14 +209,12 @@ static inline bool pools_in_tiles(const PlanarPlan& plan) {
   return kPoolsInTiles && plan.whole_rows && !plan.shared && plan.vectors % 2 == 0;
 }
 
-// As planar_plan, with bands of whole windows and planes that can be read two vectors at a time. Where tiles pool,
-// rows begin at a whole vector if they can.
+// As planar_plan, with bands of whole windows and planes that can be read two vectors at a time.
 template <class T>
 static PlanarPlan pooled_planar_plan(const PooledConv<T>& p) {
   constexpr std::int64_t lanes = kLanes<T>;
   PlanarPlan plan = planar_plan(p.conv);
   const bool in_tiles = pools_in_tiles(plan);
-  if (in_tiles) share_zeros<T>(p.conv, plan, lanes);
   size_band<T>(plan, larger(2, plan.band / 2 * 2));
   const std::int64_t read = (plan.band - 1) * plan.out_row(lanes) + 2 * PoolPlanes<T>(p).wide;
   plan.out_plane = in_tiles ? 0 : larger(plan.out_plane, div_up(read, lanes) * lanes);
