@@ -82,6 +82,23 @@ def test_is_exact_for_all_tails(k, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("k", [1, 2, 3, 5, 7])
+def test_depthwise_is_exact_for_all_tails(k, dtype):
+    """Row lengths around the tiles, channels around the vectors, strides, dilation, and padding wider than the filter."""
+    settings = ((1, 1, k // 2, 1), (1, 2, 0, 1), (2, 2, k // 2, 1), (3, 1, k - 1, 2), (1, 1, k + 1, 1), (2, 3, 1, 3))
+    for channels in (2, 3, 7, 8, 9, 15, 16, 17, 33):
+        for at, width in enumerate((1, 2, 3, 4, 7, 8, 9, 10, 16, 17, 19, 25, 34)):
+            stride_h, stride_w, padding, dilation = settings[(at + channels) % len(settings)]
+            geometry = (k + 3, width, 1, 1, k, k, channels, stride_h, stride_w, padding, padding, dilation, dilation)
+            x, filters, a = arguments(geometry, dtype, n=2)
+            size = {"height": k + 3, "width": width}
+            got = F.conv2d(x, filters, **a)
+            assert_within(got, by_windows(x.astype("f8"), filters.astype("f8"), a), 0.0, f"{geometry}")
+            (want,) = specs()["conv2d_dx"].reference(got.astype("f8"), filters.astype("f8"), **a, **size)
+            assert_within(F.conv2d_dx(got, filters, **a, **size), want, 0.0, f"dx {geometry}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("geometry", GEOMETRY, ids=["_".join(map(str, g)) for g in GEOMETRY])
 def test_image_alone_equals_image_of_a_batch(geometry, dtype):
     x, w, a = arguments(geometry, dtype, n=7)

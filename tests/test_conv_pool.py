@@ -23,6 +23,7 @@ LARGE = (
     {"n": 5, "h": 16, "w": 16, "g": 6, "o": 16, "kh": 3, "kw": 3, "top": 1, "left": 1},
     {"n": 2, "h": 61, "w": 40, "g": 5, "o": 37, "kh": 3, "kw": 3, "top": 0, "left": 0, "stride_h": 1, "stride_w": 2},
     {"n": 7, "h": 15, "w": 14, "g": 16, "o": 24, "kh": 1, "kw": 1},
+    {"n": 5, "h": 31, "w": 27, "g": 1, "o": 1, "kh": 3, "kw": 3, "top": 1, "left": 1, "groups": 21},
 )
 """Of several bands, and pieces of bands, on every way through the kernel."""
 

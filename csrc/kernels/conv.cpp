@@ -15,8 +15,9 @@
 // + 2), and neither threads nor the rest of the batch change a bit.
 //
 // dx is a correlation of dy with the filters flipped, of each of stride_h * stride_w classes of pixels with the taps
-// that meet it (conv_axis.hpp). 1 x 1 filters of stride 1 without padding are a matrix product (gemm.hpp); few output
-// channels go by planes (conv_planar.hpp), the others with filters in the lanes (conv_lanes.hpp).
+// that meet it (conv_axis.hpp). 1 x 1 filters of stride 1 without padding are a matrix product (gemm.hpp); depthwise
+// filters have channels in the lanes (conv_depth.hpp); few output channels go by planes (conv_planar.hpp), the others
+// with filters in the lanes (conv_lanes.hpp).
 //
 // Source: LeCun et al., Gradient-based learning applied to document recognition, Proc. IEEE 86 (1998) 2278.
 #include "kernels/conv_pooled.hpp"
@@ -25,7 +26,7 @@ namespace pfn::PFN_ISA {
 
 enum ConvAttr : int { kStrideH, kStrideW, kTop, kBottom, kLeft, kRight, kDilationH, kDilationW, kGroups };
 enum ConvNote : int { kConvStart = kMaxNotes - 2, kConvPath };  // the matrix product has the first notes for itself
-enum class ConvPath : std::int64_t { lanes, planar, product };
+enum class ConvPath : std::int64_t { lanes, planar, product, depth };
 
 template <class T>
 static Conv<T> make_conv(const OpCall& call, bool backward) {
@@ -106,7 +107,10 @@ static void conv_prepare(OpCall& call) {
     return;
   }
   const double ns = conv_ns(c);
-  if (is_planar(c)) {
+  if (is_depthwise(c)) {
+    depth_prepare(call, c, ns);
+    call.note[kConvPath] = static_cast<std::int64_t>(ConvPath::depth);
+  } else if (is_planar(c)) {
     planar_prepare(call, c, ns);
     call.note[kConvPath] = static_cast<std::int64_t>(ConvPath::planar);
   } else {
@@ -125,6 +129,8 @@ static void conv_run(const OpCall& call, int phase, std::int64_t begin, std::int
       return planar_run(call, c, phase, begin, end, local);
     case ConvPath::lanes:
       return lanes_run(call, c, phase, begin, end, local);
+    case ConvPath::depth:
+      return depth_run(c, begin, end);
   }
 }
 
@@ -177,6 +183,9 @@ static void conv2d_max_pool_forward_prepare(OpCall& call) {
     call.scratch_bytes =
         call.note[kConvStart] + c.images * c.rows.out * p.conv_row_items() * static_cast<std::int64_t>(sizeof(T));
     call.phase[call.phases++] = Phase{c.images * p.rows, 1, pool_ns};
+  } else if (is_depthwise(c)) {
+    pooled_depth_prepare(call, p, conv_ns(c) + pool_ns);
+    call.note[kConvPath] = static_cast<std::int64_t>(ConvPath::depth);
   } else if (is_planar(c)) {
     pooled_planar_prepare(call, p, conv_ns(c) + pool_ns);
     call.note[kConvPath] = static_cast<std::int64_t>(ConvPath::planar);
@@ -204,6 +213,8 @@ static void conv2d_max_pool_forward_run(const OpCall& call, int phase, std::int6
       return pooled_planar_run(call, p, phase, begin, end, static_cast<T*>(local));
     case ConvPath::lanes:
       return pooled_lanes_run(call, p, phase, begin, end, static_cast<T*>(local));
+    case ConvPath::depth:
+      return pooled_depth_run(p, begin, end, static_cast<T*>(local));
   }
 }
 PFN_KERNEL(conv2d_max_pool_forward, conv2d_max_pool_forward_prepare, conv2d_max_pool_forward_run);

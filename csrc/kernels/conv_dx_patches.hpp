@@ -61,7 +61,7 @@ static PatchPlan patch_plan(const OpCall& call) {
     p.vectors = div_up(p.run, p.lanes);
     p.row_groups = div_up(p.patch_rows(), kPatchRows);
     p.vector_groups = div_up(p.vectors, patch_vectors(static_cast<int>(div_up(p.patch_rows(), p.row_groups))));
-    p.filter_items = 4 * p.patch_rows() * p.vectors * p.lanes;
+    p.filter_items = 2 * (p.kernel_h + 2) * p.vectors * p.lanes;
   }
   p.origin = div_up(2 * (p.phases - 1) * p.channels, lanes) * lanes;
   const std::int64_t written = div_up(p.cells, p.phases) * p.run, read = (p.left + p.columns) * p.channels;
@@ -93,10 +93,10 @@ static inline PatchPart patch_part(const PatchPlan& p, std::int64_t row_group, s
     const std::int64_t vector = vector_group * p.vectors / p.vector_groups;
     t.first = vector * p.lanes;
     t.vectors = (vector_group + 1) * p.vectors / p.vector_groups - vector;
-    const std::int64_t items = t.rows * t.vectors * p.lanes;
-    t.filter_step = 4 * items;
-    t.packed = 4 * p.filters * p.lanes * (t.row * p.vectors + t.rows * vector);
-    for (std::int64_t k = 0; k < 4; ++k) t.place[k] = k * items;
+    const std::int64_t below = t.vectors * p.lanes, copy = (p.kernel_h + 2) * below;
+    t.filter_step = 2 * copy;
+    t.packed = p.filters * 2 * (p.kernel_h + 2) * vector * p.lanes + (t.row + 1) * below;
+    for (std::int64_t k = 0; k < 4; ++k) t.place[k] = k % 2 * copy - k / 2 * below;
   }
   return t;
 }

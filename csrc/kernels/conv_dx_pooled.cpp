@@ -5,9 +5,9 @@
 // where (a, b) = (index / 2, index % 2) of cell [n, p, q, f] is where its maximum came from: three quarters of the
 // gradient before the pool are zero, and are not multiplied. Only the low two bits of an index count.
 //
-//   phase 0   filters -> patches: for each filter and each of the four places (a, b) the kernel_h + 1 by kernel_w + 1
-//             pixels a cell may reach, with the filter at (a, b) and zeros beside it. Channels of whole vectors need
-//             one patch with zeros all round, read from where (a, b) says (`shifted`).
+//   phase 0   filters -> patches: for each filter and each column b the kernel_w + 1 pixels a cell may reach in a row,
+//             with the filter at b and zeros beside it, and a row of zeros above and below: a patch is read from the
+//             row that a says. Channels of whole vectors need no two copies: b, too, says from where (`shifted`).
 //   phase 1   over the rows of dx: for each row of cells in turn, patches summed over the filters in registers; then
 //             each row of dx that is complete is the sum of the rows of the patches that overlap there
 //
@@ -28,38 +28,28 @@ namespace pfn::PFN_ISA {
 
 constexpr std::int64_t kAddedRows = 16;  // rows of patches added at once
 
-// The patches of one filter at the four places, or one with zeros all round.
+// The patches of one filter.
 template <class T>
 static void pack_patches(const PatchPlan& p, const T* w, std::int64_t filter, T* packed) {
   const std::int64_t width = p.kernel_w * p.channels;
   for (std::int64_t v = 0; v < p.vector_groups; ++v) {
-    if (p.shifted) {
-      const std::int64_t items = (p.kernel_h + 2) * (p.kernel_w + 2) * p.lanes;
-      T* const to = packed + (v * p.filters + filter) * items;
-      __builtin_memset(to, 0, static_cast<std::size_t>(items) * sizeof(T));
-      for (std::int64_t i = 0; i < p.kernel_h; ++i)
-        for (std::int64_t j = 0; j < p.kernel_w; ++j) {
-          T* const pixel = to + ((i + 1) * (p.kernel_w + 2) + j + 1) * p.lanes;
-          const T* const from = w + (i * width + j * p.channels + v * p.lanes) * p.filters + filter;
-          for (std::int64_t k = 0; k < p.lanes; ++k) pixel[k] = from[k * p.filters];
-        }
-      continue;
-    }
-    for (std::int64_t r = 0; r < p.row_groups; ++r) {
-      const PatchPart t = patch_part(p, r, v);
-      const std::int64_t row = t.vectors * p.lanes;
-      T* to = packed + t.packed + filter * t.filter_step;
-      __builtin_memset(to, 0, static_cast<std::size_t>(t.filter_step) * sizeof(T));
-      for (std::int64_t place = 0; place < 4; ++place)
-        for (std::int64_t j = t.row; j < t.row + t.rows; ++j, to += row) {
-          const std::int64_t i = j - place / 2;
-          if (i < 0 || i >= p.kernel_h) continue;
-          const std::int64_t shift = place % 2 * p.channels;  // of the filter's first entry in the row
-          const std::int64_t begin = t.first > shift ? t.first : shift;
-          const std::int64_t end = smaller(t.first + row, shift + width);
-          const T* const from = w + (i * width - shift) * p.filters + filter;
-          for (std::int64_t x = begin; x < end; ++x) to[x - t.first] = from[x * p.filters];
-        }
+    const PatchPart t = patch_part(p, 0, v);
+    const std::int64_t row = (p.shifted ? p.kernel_w + 2 : t.vectors) * p.lanes;
+    T* to = packed + t.packed + filter * t.filter_step;  // the filter's first entry
+    __builtin_memset(to - row - (p.shifted ? p.lanes : 0), 0, static_cast<std::size_t>(t.filter_step) * sizeof(T));
+    for (std::int64_t i = 0; i < p.kernel_h; ++i, to += row) {
+      const T* const from = w + i * width * p.filters + filter;
+      if (p.shifted) {
+        for (std::int64_t j = 0; j < p.kernel_w; ++j)
+          for (std::int64_t k = 0; k < p.lanes; ++k)
+            to[j * p.lanes + k] = from[(j * p.channels + t.first + k) * p.filters];
+        continue;
+      }
+      for (std::int64_t b = 0; b < 2; ++b) {
+        const std::int64_t shift = b * p.channels - t.first;  // of the filter's first entry in the row
+        const std::int64_t begin = shift < 0 ? -shift : 0, end = smaller(width, row - shift);
+        for (std::int64_t x = begin; x < end; ++x) to[t.place[b] + shift + x] = from[x * p.filters];
+      }
     }
   }
 }
@@ -150,16 +140,21 @@ static void patch_rows(const PatchPlan& p, const PatchRows<T>& rows, std::int64_
   }
 }
 
-// y = the sum of `count` rows, count <= kAddedRows, and of what y holds if `add`.
-template <class T>
+// y = the sum of `count` rows, and of what y holds if `add`. known: the count, or 0.
+template <class T, int known>
 static void add_rows(const T* const* rows, std::int64_t count, std::int64_t items, bool add, T* y) {
+  const T* first[known > 0 ? known : 1];
+#pragma GCC unroll 8
+  for (int k = 0; k < (known > 0 ? known : 1); ++k) first[k] = rows[k];
   for (std::int64_t x = 0; x < items; x += kLanes<T>) {
     const std::int64_t left = items - x;
     const bool whole = left >= kLanes<T>;
-    std::int64_t k = 1;
-    Vec<T> v = load<T>(rows[0] + x);
-    if (add) v += whole ? load<T>(y + x) : load_partial(y + x, left);
-    for (; k < count; ++k) v += load<T>(rows[k] + x);
+    Vec<T> v = load<T>(first[0] + x);
+    if (known == 0 && add) v += whole ? load<T>(y + x) : load_partial(y + x, left);
+#pragma GCC unroll 8
+    for (int k = 1; k < known; ++k) v += load<T>(first[k] + x);
+    if constexpr (known == 0)
+      for (std::int64_t k = 1; k < count; ++k) v += load<T>(rows[k] + x);
     if (whole)
       store<T>(y + x, v);
     else
@@ -180,13 +175,15 @@ static void sum_patches(const PatchPlan& p, const T* sums, std::int64_t r, std::
     for (std::int64_t phase = 0; phase < p.phases; ++phase, at += p.line - 2 * p.channels) {
       rows[count++] = at;
       if (count < kAddedRows) continue;
-      add_rows(rows, count, items, add, y);
+      add_rows<T, 0>(rows, count, items, add, y);
       add = true;
       count = 0;
     }
   }
-  if (count > 0)
-    add_rows(rows, count, items, add, y);
+  if (count == 4 && !add)  // filters of 3 x 3
+    add_rows<T, 4>(rows, count, items, add, y);
+  else if (count > 0)
+    add_rows<T, 0>(rows, count, items, add, y);
   else if (!add)
     __builtin_memset(y, 0, static_cast<std::size_t>(items) * sizeof(T));
 }

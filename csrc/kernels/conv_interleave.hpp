@@ -121,6 +121,52 @@ static void three_to_planes(const T* x, std::int64_t pixels, T* planes, std::int
     store<T>(planes + 2 * plane + p, every_third<T, 2>(a, b, c, all));
   }
 }
+
+// The inverse in units of 1 or 2 entries: vector m of the three that take a unit of a, b and c in turn.
+template <class T, int unit, int m, int... I>
+static PFN_ALWAYS_INLINE Vec<T> in_turn(Vec<T> a, Vec<T> b, Vec<T> c, LaneList<I...>) {
+  constexpr int lanes = static_cast<int>(kLanes<T>);
+  const Vec<T> low = __builtin_shufflevector(
+      a, b, ((m * lanes + I) / unit % 3 == 1 ? lanes : 0) + (m * lanes + I) / unit / 3 * unit + I % unit...);
+  return __builtin_shufflevector(
+      low, c, ((m * lanes + I) / unit % 3 == 2 ? lanes + (m * lanes + I) / unit / 3 * unit + I % unit : I)...);
+}
+template <class T, int unit>
+static PFN_ALWAYS_INLINE void store_in_turn(T* y, Vec<T> a, Vec<T> b, Vec<T> c) {
+  constexpr std::int64_t lanes = kLanes<T>;
+  const typename LanesUpTo<static_cast<int>(lanes)>::type all{};
+  store<T>(y, in_turn<T, unit, 0>(a, b, c, all));
+  store<T>(y + lanes, in_turn<T, unit, 1>(a, b, c, all));
+  store<T>(y + 2 * lanes, in_turn<T, unit, 2>(a, b, c, all));
+}
+
+// Half `high` of a and b, entry by entry.
+template <class T, int high, int... I>
+static PFN_ALWAYS_INLINE Vec<T> zipped(Vec<T> a, Vec<T> b, LaneList<I...>) {
+  constexpr int lanes = static_cast<int>(kLanes<T>);
+  return __builtin_shufflevector(a, b, (high * lanes / 2 + I / 2 + I % 2 * lanes)...);
+}
+
+// Whole vectors of pixels with three channels, and with six.
+template <class T>
+static void three_to_pixels(const T* planes, std::int64_t plane, std::int64_t pixels, T* y) {
+  constexpr std::int64_t lanes = kLanes<T>;
+  for (std::int64_t p = 0; p < pixels; p += lanes, y += 3 * lanes)
+    store_in_turn<T, 1>(y, load<T>(planes + p), load<T>(planes + plane + p), load<T>(planes + 2 * plane + p));
+}
+template <class T>
+static void six_to_pixels(const T* planes, std::int64_t plane, std::int64_t pixels, T* y) {
+  constexpr std::int64_t lanes = kLanes<T>;
+  const typename LanesUpTo<static_cast<int>(lanes)>::type all{};
+  for (std::int64_t p = 0; p < pixels; p += lanes, y += 6 * lanes) {
+    Vec<T> v[6];
+#pragma GCC unroll 6
+    for (int k = 0; k < 6; ++k) v[k] = load<T>(planes + k * plane + p);
+    store_in_turn<T, 2>(y, zipped<T, 0>(v[0], v[1], all), zipped<T, 0>(v[2], v[3], all), zipped<T, 0>(v[4], v[5], all));
+    store_in_turn<T, 2>(y + 3 * lanes, zipped<T, 1>(v[0], v[1], all), zipped<T, 1>(v[2], v[3], all),
+                        zipped<T, 1>(v[4], v[5], all));
+  }
+}
 #endif
 
 // Channels [c0, c0 + count), count <= P, of `pixels` pixels into planes. The pieces of whole vectors of pixels may be

@@ -53,21 +53,16 @@ static void size_band(PlanarPlan& plan, std::int64_t rows) {
   plan.out_plane += lanes;
 }
 
-// Columns of zeros that the filter reaches beside a row of the source.
+// Where the source has whole vectors of pixels, each row begins at a vector: a vector of zeros between two rows serves
+// both, and stays when other rows come.
 template <class T>
-static Margins beside(const Conv<T>& c, const PlanarPlan& plan) {
-  const std::int64_t reach = larger(0, plan.ax.taps - 1) * plan.ax.apart;
-  const std::int64_t before = larger(0, -plan.ax.from);
-  return Margins{before, larger(0, c.columns.out + reach - before - c.columns.source)};
-}
-
-// Where the source has whole vectors of pixels, `zeros` between two rows can serve both, and stay when other rows come.
-template <class T>
-static void share_zeros(const Conv<T>& c, PlanarPlan& plan, std::int64_t zeros) {
-  const Margins m = beside(c, plan);
-  if (c.columns.source % kLanes<T> != 0 || plan.ax.from > 0 || m.behind > zeros || zeros > kLanes<T>) return;
-  plan.ld = zeros + c.columns.source;
-  plan.shift = zeros - m.before;
+static void share_zeros(const Conv<T>& c, PlanarPlan& plan) {
+  constexpr std::int64_t lanes = kLanes<T>;
+  const std::int64_t reach = larger(0, plan.ax.taps - 1) * plan.ax.apart, before = -plan.ax.from;
+  const std::int64_t behind = c.columns.out + reach - before - c.columns.source;
+  if (c.columns.source % lanes != 0 || before < 0 || larger(before, behind) > lanes) return;
+  plan.shift = lanes - before;
+  plan.ld = lanes + c.columns.source;
   plan.clean = true;
 }
 
@@ -91,7 +86,7 @@ static PlanarPlan planar_plan(const Conv<T>& c) {
                 c.rows.out >= 4;
   plan.whole_rows = plan.shared || plan.vectors * lanes <= c.columns.out + reach;
   plan.ld = (plan.whole_rows ? plan.vectors * lanes : c.columns.out) + reach;
-  if (plan.whole_rows) share_zeros<T>(c, plan, larger(beside(c, plan).before, beside(c, plan).behind));
+  if (plan.whole_rows) share_zeros(c, plan);
   std::int64_t rows = c.rows.out;
   size_band<T>(plan, rows);
   while (rows > 1 && planar_bytes(c, plan) > kPlanarBytes) size_band<T>(plan, rows = (rows + 1) / 2);
@@ -120,7 +115,7 @@ static bool is_planar(const Conv<T>& c) {
 }
 
 // All channels, in pieces of the power of two that fits them best, at most kPiece.
-constexpr int kPiece = 8;
+constexpr int kPiece = 16;
 
 template <class T>
 static void pixels_to_planes(const T* x, std::int64_t channels, std::int64_t pixels, const T* end, T* planes,
@@ -145,6 +140,11 @@ static void pixels_to_planes(const T* x, std::int64_t channels, std::int64_t pix
   }
   for (std::int64_t k = 0; k < channels; k += most) {
     const std::int64_t count = smaller(most, channels - k);
+    if constexpr (most > 8)
+      if (count > 8) {
+        to_planes<T, 16>(x + k, channels, count, pixels, end, planes + k * plane, plane);
+        continue;
+      }
     if constexpr (most > 4)
       if (count > 4) {
         to_planes<T, 8>(x + k, channels, count, pixels, end, planes + k * plane, plane);
@@ -163,6 +163,19 @@ static void planes_to_pixels(const T* planes, std::int64_t plane, std::int64_t c
                              bool followed) {
   constexpr int lanes = static_cast<int>(kLanes<T>);
   if (channels == 1) return from_planes<T, 1>(planes, plane, 1, pixels, y, 1, followed);
+#if defined(PFN_ISA_AVX512)
+  if (channels == 3 || channels == 6) {
+    const std::int64_t whole = pixels / lanes * lanes;
+    if (channels == 3)
+      three_to_pixels(planes, plane, whole, y);
+    else
+      six_to_pixels(planes, plane, whole, y);
+    if (whole == pixels) return;
+    planes += whole;
+    pixels -= whole;
+    y += whole * channels;
+  }
+#endif
   for (std::int64_t k = 0; k < channels; k += lanes) {
     const std::int64_t count = smaller(lanes, channels - k);
     if constexpr (lanes > 4)

@@ -6,6 +6,7 @@
 // a quarter of the work is left to bring them to channels last. The cells of kTogether rows of windows travel in the
 // bytes of one number.
 #pragma once
+#include "kernels/conv_depth.hpp"
 #include "kernels/conv_planar.hpp"
 #include "kernels/pool_best.hpp"
 
@@ -209,14 +210,12 @@ static inline bool pools_in_tiles(const PlanarPlan& plan) {
   return kPoolsInTiles && plan.whole_rows && !plan.shared && plan.vectors % 2 == 0;
 }
 
-// As planar_plan, with bands of whole windows and planes that can be read two vectors at a time. Where tiles pool,
-// rows begin at a whole vector if they can.
+// As planar_plan, with bands of whole windows and planes that can be read two vectors at a time.
 template <class T>
 static PlanarPlan pooled_planar_plan(const PooledConv<T>& p) {
   constexpr std::int64_t lanes = kLanes<T>;
   PlanarPlan plan = planar_plan(p.conv);
   const bool in_tiles = pools_in_tiles(plan);
-  if (in_tiles) share_zeros<T>(p.conv, plan, lanes);
   size_band<T>(plan, larger(2, plan.band / 2 * 2));
   const std::int64_t read = (plan.band - 1) * plan.out_row(lanes) + 2 * PoolPlanes<T>(p).wide;
   plan.out_plane = in_tiles ? 0 : larger(plan.out_plane, div_up(read, lanes) * lanes);
@@ -310,6 +309,23 @@ static void pooled_lanes_run(const OpCall& call, const PooledConv<T>& p, int pha
       pool_pixels(p, band, rows, y, index);
     }
     i += rows;
+  }
+}
+
+template <class T>
+static void pooled_depth_prepare(OpCall& call, const PooledConv<T>& p, double ns) {
+  call.phases = 1;
+  call.phase[0] = Phase{p.conv.images * p.rows, 1, ns};
+  call.local_bytes = 2 * p.conv_row_items() * static_cast<std::int64_t>(sizeof(T));
+}
+template <class T>
+static void pooled_depth_run(const PooledConv<T>& p, std::int64_t begin, std::int64_t end, T* local) {
+  for (std::int64_t i = begin; i < end; ++i) {
+    const std::int64_t image = i / p.rows, row = i % p.rows * 2;
+    const Conv<T> c = p.into(local, image, row);
+    depth_row(c, image, row);
+    depth_row(c, image, row + 1);
+    pool_pixels(p, local, 1, p.y + i * p.row_items(), p.index + i * p.row_items());
   }
 }
 
