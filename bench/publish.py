@@ -29,6 +29,7 @@ ALL_PEERS = ("--against", "numpy", "torch", "jax", "sklearn")
 RUNS: dict[str, tuple[str, ...]] = {
     "step-1": ("step", *ALL_PEERS),
     "step-2": ("step", "--threads", "2", *ALL_PEERS),
+    "conv-nets": ("step", "--threads", "2", "--cases", "T4", "T7", "--against", "torch"),
     "sizes": ("step", "--cases", *WIDTHS, *ALL_PEERS),
     "gemm": ("gemm", "--against", "numpy", "torch", "jax"),
     "gemm-float64": ("gemm", "--dtype", "float64", "--list", "training", "random", "--against", "numpy", "torch"),
@@ -245,6 +246,7 @@ PARTS: dict[str, Callable[[dict[str, Document]], str]] = {
     "targets": _targets,
     "step-1": _steps("step-1"),
     "step-2": _steps("step-2"),
+    "conv-nets": _steps("conv-nets"),
     "sizes": _steps("sizes"),
     "gemm": _gemm("gemm"),
     "gemm-float64": _gemm("gemm-float64"),
