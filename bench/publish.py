@@ -22,14 +22,16 @@ from pyfastnn.io.atomic import atomic_write
 
 RESULTS = ROOT / "bench" / "results"
 PAGE = ROOT / "docs" / "performance.md"
+NETS, CONV_NETS = ("T1", "T2", "T3", "T5", "T6", "T6b"), ("T4", "T7")
 WIDTHS = ("W16", "W32", "W64", "W128", "W256", "W512", "W1024")
 CONVOLUTIONS = ("conv2d_forward", "conv2d_dx", "conv2d_dw")
 ALL_PEERS = ("--against", "numpy", "torch", "jax", "sklearn")
 
 RUNS: dict[str, tuple[str, ...]] = {
-    "step-1": ("step", *ALL_PEERS),
-    "step-2": ("step", "--threads", "2", *ALL_PEERS),
-    "conv-nets": ("step", "--threads", "2", "--cases", "T4", "T7", "--against", "torch"),
+    "step-1": ("step", "--cases", *NETS, *ALL_PEERS),
+    "step-2": ("step", "--threads", "2", "--cases", *NETS, *ALL_PEERS),
+    "conv-nets-1": ("step", "--cases", *CONV_NETS, "--against", "torch"),
+    "conv-nets-2": ("step", "--threads", "2", "--cases", *CONV_NETS, "--against", "torch"),
     "sizes": ("step", "--cases", *WIDTHS, *ALL_PEERS),
     "gemm": ("gemm", "--against", "numpy", "torch", "jax"),
     "gemm-float64": ("gemm", "--dtype", "float64", "--list", "training", "random", "--against", "numpy", "torch"),
@@ -246,7 +248,8 @@ PARTS: dict[str, Callable[[dict[str, Document]], str]] = {
     "targets": _targets,
     "step-1": _steps("step-1"),
     "step-2": _steps("step-2"),
-    "conv-nets": _steps("conv-nets"),
+    "conv-nets-1": _steps("conv-nets-1"),
+    "conv-nets-2": _steps("conv-nets-2"),
     "sizes": _steps("sizes"),
     "gemm": _gemm("gemm"),
     "gemm-float64": _gemm("gemm-float64"),
