@@ -19,6 +19,7 @@ from pyfastnn import data, nn, optim
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "coming_from.md").read_text(encoding="utf-8")
 COLUMNS = ("pyfastnn", "PyTorch", "Keras 3", "MLX", "what differs")
+LECTURES = "\n## The CS231n lectures\n"
 WORDS = {"forward", "__call__"}
 """What stands in code but is no call: a method that the user writes."""
 
@@ -142,7 +143,7 @@ def mlx_names() -> dict[str, Any]:
 def test_the_page_has_the_tables_this_file_reads() -> None:
     headers = [line for line in PAGE.splitlines() if line.startswith("| pyfastnn |")]
     assert headers == ["| " + " | ".join(COLUMNS) + " |"] * len(headers)
-    assert len(headers) == PAGE.count("\n## ") - 1  # one a section, but for the first
+    assert len(headers) == PAGE.count("\n## ") - 2  # one a section, but for the first and the last
     assert all(len(cells) == len(COLUMNS) for cells in rows())
 
 
@@ -193,11 +194,24 @@ def test_a_wrong_call_is_noticed() -> None:
             check(call, ours())
 
 
+def programs(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_program_of_the_lectures_runs() -> None:
+    (program,) = programs(PAGE.partition(LECTURES)[2])
+    found: dict[str, Any] = {}
+    exec(compile(program, "docs/coming_from.md", "exec"), found)
+    assert found["stats"]["native"]
+    assert len(found["stats"]["loss_history"]) == 5 * 2
+    assert set(found["best_model"]) == set(found["grads"]) == set(found["model"])
+
+
 def test_the_weights_of_a_torch_network_are_copied_as_shown() -> None:
     torch = pytest.importorskip("torch", reason="copies the weights of a PyTorch network")
     net = torch.nn.Sequential(torch.nn.Linear(64, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
     names = SimpleNamespace(scope={"net": net})
-    for program in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+    for program in programs(PAGE.partition(LECTURES)[0]):
         exec(compile(program, "docs/coming_from.md", "exec"), names.scope)
     X = np.random.default_rng(0).standard_normal((7, 64)).astype(np.float32)
     scores = names.scope["model"].predictor(7)(X)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import pyfastnn as fnn
-from pyfastnn import _core, nn, optim
+from pyfastnn import _core, cs231n, nn, optim
 from pyfastnn.testing import rng_of
 
 
@@ -65,6 +65,24 @@ def test_entries_per_epoch(entries, validation, guard):
     fit(5, validation, guard)
     more = {k: n - two.get(k, 0) for k, n in entries.items() if n != two.get(k, 0)}
     assert more == {"permutation": 3, "Plan.run": 6 if validation else 3}
+
+
+@pytest.mark.parametrize("sample_batches", [True, False])
+def test_entries_per_epoch_of_the_lectures_trainer(entries, sample_batches):
+    """One run of all steps, and one each for the training and validation accuracy."""
+    rng = rng_of("lectures")
+    X, y = rng.standard_normal((1200, 6)), rng.integers(0, 3, 1200)
+
+    def train(epochs: int) -> None:
+        model = cs231n.init_two_layer_model(6, 8, 3)
+        settings = {"num_epochs": epochs, "reg": 0.1, "momentum": 0.9, "sample_batches": sample_batches}
+        cs231n.ClassifierTrainer().train(X, y, X[:100], y[:100], model, cs231n.two_layer_net, **settings)
+
+    train(2)
+    two = dict(entries)
+    entries.clear()
+    train(5)
+    assert {k: n - two.get(k, 0) for k, n in entries.items() if n != two.get(k, 0)} == {"Plan.run": 9}
 
 
 COUNT = r"""
