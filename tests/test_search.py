@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from test_interrupts import interrupt
 
 import pyfastnn as fnn
 from pyfastnn import nn, optim, search
@@ -301,6 +303,45 @@ def test_time_is_limited():
     assert study.stop_reason == "max_seconds"
     assert 1 <= len(study) <= 8 and study.trials[0].stop_reason == "max_seconds"
     assert study.best.ranked
+
+
+INTERRUPTED = r"""
+import json, time
+import numpy as np
+import pyfastnn as fnn
+from pyfastnn import nn, optim, search
+
+X = np.random.default_rng(0).standard_normal((400, 16), dtype=np.float32)
+y = np.arange(400) % 3
+
+
+def build(learning_rate):
+    return fnn.Trainer(nn.Sequential(nn.Linear(24), nn.ReLU(), nn.Linear(3)), optimizer=optim.SGD(learning_rate))
+
+
+space = {"learning_rate": search.log_uniform(1e-4, 1e-2)}
+given = {"X_val": X[:50], "y_val": y[:50], "verbose": 0, "threads": 2}
+search.random(build, space, X, y, trials=2, epochs=1, **given)
+print("ready", flush=True)
+study = search.coarse_to_fine(build, space, X, y, stages=[(6, 10**8), (6, 10**8)], **given)
+print(json.dumps({
+    "ended": time.time(),
+    "reason": study.stop_reason,
+    "trials": [(t.stage, t.stop_reason, t.ranked) for t in study],
+    "handler": __import__("signal").getsignal(2) is __import__("signal").default_int_handler,
+}))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_ends_a_search_with_the_trials_so_far():
+    pressed, ran = interrupt(INTERRUPTED, 0.5)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    found = json.loads(ran.stdout.splitlines()[-1])
+    assert found["ended"] - pressed < 5
+    assert found["reason"] == "interrupted"
+    assert found["trials"] == [[0, "interrupted", True]] * 2
+    assert found["handler"]
 
 
 def test_only_the_best_trainers_are_kept():
