@@ -1,4 +1,4 @@
-"""The command line: ``pyfastnn demo|train|predict|info|bench``.
+"""The command line: ``pyfastnn demo|train|predict|search|info|bench``.
 
 Each command is a module with ``add_options(parser)`` and ``run(options) -> int``; it is imported when it is asked for.
 Bad input gets one line on standard error and exit status 2, never a traceback.
@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "train on the built-in digits and draw the curves; needs no data",
     "train": "train a network on a data set",
     "predict": "predict with a saved model",
+    "search": "search for a good learning rate and weight decay",
     "info": "show version, instruction set, threads and compiler",
     "bench": "time kernels and training steps on this machine",
 }

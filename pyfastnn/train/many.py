@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -109,26 +109,46 @@ def train_many(
         "y_val": y_val,
         "verbose": 0,
     }
-    data = _Shared(X, "X")
-    validation = _Shared(X_val, "X_val")
+    data = SharedRows(X, "X")
+    validation = SharedRows(X_val, "X_val")
     errors: dict[int, Exception] = {}
+
+    def fit(place: int) -> None:
+        trainer = trainers[place]
+        try:
+            here = data.of(trainer), validation.of(trainer)
+            trainer.fit(here[0], y, rows=chosen[place], X_val=here[1], **settings)
+        except Exception as error:
+            errors[place] = error
+
+    side_by_side(trainers, fit, at_once)
+    if errors:
+        raise TrainManyError(errors, len(trainers)) from errors[min(errors)]
+    return [trainer.history for trainer in trainers]
+
+
+def side_by_side(trainers: Sequence[Trainer], fit: Callable[[int], None], at_once: int) -> None:
+    """Call ``fit(place)`` for every trainer, some at a time in threads of their own; each trainer has one thread for its steps.
+
+    Parameters
+    ----------
+    trainers : sequence of Trainer
+        All different, with models of their own.
+    fit : callable
+        Fits the trainer at a place of the list; must not raise. It is not called any more after Ctrl-C: the ``stop_reason`` of those left
+        out is ``"interrupted"``, as it is of those whose fits end early.
+    at_once : int
+        Fits at a time.
+    """
     before = [trainer.threads for trainer in trainers]
     with HeldInterrupts() as interrupts:
 
-        def fit(place: int) -> None:
-            trainer = trainers[place]
-            if interrupts.pressed:
-                trainer.history.stop_reason = "interrupted"
-                return
-            try:
-                here = data.of(trainer), validation.of(trainer)
-                trainer.fit(here[0], y, rows=chosen[place], X_val=here[1], **settings)
-            except Exception as error:
-                errors[place] = error
-
         def work() -> None:
             for place in places:
-                fit(place)
+                if interrupts.pressed:
+                    trainers[place].history.stop_reason = "interrupted"
+                else:
+                    fit(place)
 
         for trainer in trainers:
             trainer.threads = 1
@@ -148,9 +168,6 @@ def train_many(
             for trainer, threads_before in zip(trainers, before, strict=True):
                 trainer.threads = threads_before
                 trainer.shared_interrupts = None
-    if errors:
-        raise TrainManyError(errors, len(trainers)) from errors[min(errors)]
-    return [trainer.history for trainer in trainers]
 
 
 class _Places:
@@ -171,7 +188,7 @@ class _Places:
             return place
 
 
-class _Shared:
+class SharedRows:
     """Rows that all trainers read; numbers of other kinds are converted once for each dtype of a model."""
 
     def __init__(self, rows: Any, name: str) -> None:
@@ -181,6 +198,7 @@ class _Shared:
         self._lock = threading.Lock()
 
     def of(self, trainer: Trainer) -> Any:
+        """Return the rows as the model of a trainer reads them."""
         if self._rows is None or isinstance(self._rows, Mapping) or as_stream(self._rows) is not None:
             return self._rows
         dtype = trainer.model.dtype
@@ -214,7 +232,7 @@ def _check(trainers: list[Trainer], rows: Any) -> list[Any]:
     return chosen
 
 
-def _first_of_shared(trainers: list[Trainer]) -> Iterator[int]:
+def _first_of_shared(trainers: Sequence[Trainer]) -> Iterator[int]:
     """Yield the place of the first trainer of each group that shares a preprocessing not fitted yet."""
     groups: dict[int, list[int]] = {}
     for place, trainer in enumerate(trainers):
