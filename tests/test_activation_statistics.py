@@ -46,7 +46,7 @@ def test_against_numpy():
     assert found["X"].mean == pytest.approx(float(X.mean(dtype=np.float64)), rel=1e-6)
 
 
-# Means over 20 draws of what the lectures print for layers 1 and 10, with the spread of one draw.
+# What the lectures print for the deviations of layers 1 and 10, of one draw each; None is "about 0".
 TEN_LAYERS = {
     "0.01 tanh": (nn.initializers.Normal(0.01), nn.Tanh, 0.213081, None),
     "1.0 tanh": (nn.initializers.Normal(1.0), nn.Tanh, 0.981879, 0.981736),
@@ -58,13 +58,16 @@ TEN_LAYERS = {
 
 @pytest.mark.parametrize("name", TEN_LAYERS)
 def test_ten_layers(name):
-    """One draw of ten layers of 500 units: close to the published deviation of the first, the order of the last one's."""
+    """One draw of ten layers of 500 units beside the published one.
+
+    The deviation of the first layer is over 500,000 values, whose 250,000 weights are known to a part of 1/sqrt(500000): 3 % is wide.
+    That of the last one multiplies ten draws: He's varies by 0.12 in 0.81 from draw to draw, so two draws differ by under 0.6 of it.
+    """
     init, activation, first, last = TEN_LAYERS[name]
     X = rng_of("ten layers").standard_normal((1000, 500)).astype("f4")
     layers = [layer for _ in range(10) for layer in (nn.Linear(500, init=init), activation())]
     found = activation_statistics(nn.Sequential(*layers), X)
     assert len(found.layers) == 10
-    # 500,000 values of 500 units: the deviation of a draw is within 2 % at the first layer.
     assert found.layers[0].std == pytest.approx(first, rel=0.03)
     if last is None:
         assert found.layers[9].std < 1e-5

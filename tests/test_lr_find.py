@@ -108,7 +108,7 @@ def test_bad_input():
         (ValueError, "'smoothing' is 1", {"smoothing": 1}),
         (ValueError, "'stop_factor' is 1", {"stop_factor": 1}),
         (TypeError, "batch_size", {"batch_size": "x"}),
-        (TypeError, "smoothing", {"smoothin": 0.5}),
+        (TypeError, "steps", {"step": 50}),
     ):
         with pytest.raises(error, match=match):
             lr_find(trainer, X, y, **settings)

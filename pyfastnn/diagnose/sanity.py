@@ -152,7 +152,7 @@ def preflight(
     examples : int, default 20
         How many rows are overfitted.
     seed : int, default 0
-        Fixes the weights of a model that is not built, and dropout.
+        Fixes the weights of a model that is not built, and dropout; a trainer has its own.
 
     Returns
     -------
