@@ -11,8 +11,8 @@ namespace pfn {
 
 namespace {
 
-// Blocks of this size and more ask for large pages: looking up 4 KB ones took 1 to 1.5 % of the steps of T1 and T2 (paired
-// samples), whose 1 to 40 MB of activations are more than the translation caches reach.
+// Blocks of this size and more ask for large pages: looking up 4 KB ones took 1 to 1.5 % of the steps of T1 and T2
+// (paired samples), whose 1 to 40 MB of activations are more than the translation caches reach.
 constexpr std::int64_t kLargePage = std::int64_t{2} << 20;
 
 char* allocate(std::int64_t bytes) {

@@ -1,4 +1,4 @@
-"""The command line: ``pyfastnn demo|train|predict|search|info|bench``.
+"""The command line: ``pyfastnn demo|train|check|predict|search|info|bench``.
 
 Each command is a module with ``add_options(parser)`` and ``run(options) -> int``; it is imported when it is asked for.
 Bad input gets one line on standard error and exit status 2, never a traceback.
@@ -21,6 +21,7 @@ __all__ = ["main"]
 COMMANDS = {
     "demo": "train on the built-in digits and draw the curves; needs no data",
     "train": "train a network on a data set",
+    "check": "check a data set and a network before training",
     "predict": "predict with a saved model",
     "search": "search for a good learning rate and weight decay",
     "info": "show version, instruction set, threads and compiler",
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0 done, 1 the work failed (the training diverged), 2 bad input, 130 interrupted.
+        The exit status: 0 done, 1 the work failed (the training diverged, a check failed), 2 bad input, 130 interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:

@@ -56,11 +56,16 @@ FIXED_BY_CHECKPOINT = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    inf = math.inf
-    add = parser.add_argument
-    add("data", metavar="DATA", help="what to train on")
-    group = parser.add_argument_group("network")
-    add = group.add_argument
+    parser.add_argument("data", metavar="DATA", help="what to train on")
+    add_network_options(parser)
+    _add_training_options(parser)
+    add_data_options(parser)
+    _add_file_options(parser)
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says how the network looks."""
+    add = parser.add_argument_group("network").add_argument
     add(
         "--arch",
         type=choice("architecture", network.ARCHITECTURES),
@@ -94,8 +99,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=", ".join(network.PREPROCESS) + " (default standardize: columns of tables, channels of images)",
     )
-    group = parser.add_argument_group("training")
-    add = group.add_argument
+
+
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    inf = math.inf
+    add = parser.add_argument_group("training").add_argument
     add(
         "--optimizer",
         type=choice("optimizer", network.OPTIMIZERS),
@@ -150,8 +158,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=whole(1), metavar="N", help=f"rows a step (default {BATCH}; less for small data)")
     add("--seed", type=whole(0), metavar="N", help="fixes weights, order, dropout and held-out rows (default 0)")
     add("--threads", type=whole(0, 4096), default=0, metavar="N", help="(default: OMP_NUM_THREADS, or all cores)")
-    group = parser.add_argument_group("data")
-    add = group.add_argument
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add what says how the data are read."""
+    add = parser.add_argument_group("data").add_argument
     add(
         "--validation",
         type=held_out,
@@ -165,8 +176,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="classification or regression (default: what the labels suggest)",
     )
-    group = parser.add_argument_group("files and output")
-    add = group.add_argument
+
+
+def _add_file_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("files and output").add_argument
     add("--save", metavar="FILE", help="write the trained model: for predict and pyfastnn.load")
     add(
         "--checkpoint",

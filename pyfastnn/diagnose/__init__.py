@@ -5,11 +5,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pyfastnn.diagnose.activations import ActivationStatistics, LayerStatistics, activation_statistics
     from pyfastnn.diagnose.gradients import GradientCheck, gradient_check
+    from pyfastnn.diagnose.rate_range import LearningRateRange, lr_find
+    from pyfastnn.diagnose.sanity import Check, Preflight, preflight
 
-__all__ = ["GradientCheck", "gradient_check"]
+__all__ = [
+    "ActivationStatistics",
+    "Check",
+    "GradientCheck",
+    "LayerStatistics",
+    "LearningRateRange",
+    "Preflight",
+    "activation_statistics",
+    "gradient_check",
+    "lr_find",
+    "preflight",
+]
 
-_HOME = {"GradientCheck": "gradients", "gradient_check": "gradients"}
+_HOME = {
+    "ActivationStatistics": "activations",
+    "Check": "sanity",
+    "GradientCheck": "gradients",
+    "LayerStatistics": "activations",
+    "LearningRateRange": "rate_range",
+    "Preflight": "sanity",
+    "activation_statistics": "activations",
+    "gradient_check": "gradients",
+    "lr_find": "rate_range",
+    "preflight": "sanity",
+}
 
 
 def __getattr__(name: str) -> object:
