@@ -186,8 +186,12 @@ def _checked(
 
 
 def _fitted_on(rows: Array | Csr | Source, chosen: NDArray[np.int64] | None) -> Any:
-    """Return what preprocessing is fitted on, which sparse rows are refused for."""
-    return rows if chosen is None or not isinstance(rows, np.ndarray) else rows[chosen]
+    """Return what preprocessing is fitted on."""
+    if chosen is None:
+        return rows
+    if isinstance(rows, Csr):
+        return rows.take(chosen)
+    return rows[chosen] if isinstance(rows, np.ndarray) else rows
 
 
 def _target_arrays(head: Head, encoded: Array, weights: NDArray[np.float64] | None, model: Model) -> dict[str, Array]:
