@@ -114,6 +114,7 @@ def train_many(
     errors: dict[int, Exception] = {}
     before = [trainer.threads for trainer in trainers]
     with HeldInterrupts() as interrupts:
+        interrupts.fits = at_once
 
         def fit(place: int) -> None:
             trainer = trainers[place]

@@ -174,10 +174,10 @@ class Trainer(Changeable):
             Numbers of the rows to train on, for folds and samples with repetition: the bits are those of ``fit(X[rows], y[rows])``,
             and ``X`` is not copied.
         X_val, y_val : array_like, optional
-            Validation rows and targets, evaluated behind every epoch; a stream without ``y_val`` too.
+            Validation rows and targets, evaluated behind every epoch; a stream without ``y_val`` too, with the weights it may have.
         sample_weight : array_like, shape (n,), optional
-            Weights of the rows, 0 or more: the loss of a batch is the weighted mean, 0 if all its weights are. The loss of an epoch is
-            the weighted mean too, and rows of weight 0 are left out of its accuracy.
+            Weights of the rows, 0 or more: the loss of a batch is the weighted mean, 0 if all its weights are. So is the loss of an epoch;
+            rows of weight 0 are left out of its accuracy. None with a stream, which may hold them.
         epochs : int, default 10
             Epochs to add.
         batch_size : int, default 32
@@ -285,7 +285,7 @@ class Trainer(Changeable):
         Parameters
         ----------
         X, y, sample_weight : array_like
-            Raw rows, targets and weights, as for `fit`.
+            Raw rows, targets and weights, as for `fit`; or a stream of them alone.
 
         Returns
         -------
