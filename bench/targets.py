@@ -45,6 +45,8 @@ PEERS = (
 LEVEL_SHARE, MEAN, WORST, SKINNY_SHARE = 0.92, 1.12, 0.95, 0.85
 AVX2_MEAN, DOUBLE_MEAN = 0.95, 1.0
 SEARCH_FLOOR, SEARCH_PEER = 1.3, 2.5
+STREAM_SPEED = 0.7
+"""Of training on the same rows in memory."""
 # Op and sizes, against whom, at least how many times as fast on one thread.
 IN_CACHE = "size32768"
 _SMOOTH = {"selu": 1.5, "gelu": 2.2, "gelu_tanh": 2.2, "silu": 1.5, "softplus": 3.0}
@@ -136,6 +138,7 @@ def rows(document: Document) -> list[Row]:
         "step": _step,
         "op": _op,
         "search": _search,
+        "stream": _stream,
     }
     return list(makers[document["benchmark"]](document))
 
@@ -283,3 +286,13 @@ def _search(document: Document) -> Iterator[Row]:
             if ratios:
                 reached, note = _worst(ratios)
                 yield Row(f"search: against the best peer, {how}", reached, SEARCH_PEER, note=note)
+
+
+def _stream(document: Document) -> Iterator[Row]:
+    """Yield the slowest case of each source."""
+    timed = [r for r in document["results"] if not r["refused"]]
+    for source in dict.fromkeys(r["case"]["source"] for r in timed):
+        speeds = {r["name"]: r["times"]["ours memory"]["ratio"] for r in timed if r["case"]["source"] == source}
+        reached, note = _worst(speeds)
+        what = f"stream of {source}, {document['threads']} thread(s): against rows in memory, worst"
+        yield Row(what, reached, STREAM_SPEED, note=note)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-_READ_AS_THEY_ARE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+ONLY_SCALES = "expected one that only scales: Standardize(with_mean=False), MaxAbs() or Rescale(low=0)"
+"""What preprocessing of sparse rows may be, in errors."""
+
+READ_AS_THEY_ARE = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+"""Dtypes of rows that plans read in place."""
 
 
 def as_rows(X: Any, name: str, features: int | None, dtype: np.dtype[Any]) -> Array:
@@ -41,7 +45,7 @@ def as_rows(X: Any, name: str, features: int | None, dtype: np.dtype[Any]) -> Ar
         raise ValueError(f"{name!r} is {type(X).__name__} of rows of different shapes, expected one array") from None
     if rows.dtype == object and rows.ndim == 0:
         raise TypeError(f"{name!r} is {type(X).__name__}, expected an array of numbers")
-    if rows.dtype not in _READ_AS_THEY_ARE:
+    if rows.dtype not in READ_AS_THEY_ARE:
         if rows.dtype.kind not in "biuf":
             raise TypeError(f"{name!r} has dtype {rows.dtype}, expected numbers")
         rows = rows.astype(dtype)
@@ -98,6 +102,23 @@ class Csr:
         """Return the number of rows."""
         return self.shape[0]
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the stored items."""
+        return self.data.dtype
+
+    @property
+    def size(self) -> int:
+        """Number of items of all rows, stored or not."""
+        return self.shape[0] * self.shape[1]
+
+    def take(self, rows: NDArray[np.int64]) -> Csr:
+        """Return some rows, each as often as its number stands there."""
+        lengths = np.diff(self.starts)[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        at = np.arange(starts[-1]) + np.repeat(self.starts[rows] - starts[:-1], lengths)
+        return Csr(self.data[at], self.columns[at], starts, (len(rows), self.shape[1]))
+
 
 def is_sparse(X: object) -> bool:
     """Return whether ``X`` is a sparse matrix of SciPy, which need not be installed."""
@@ -114,8 +135,8 @@ def as_csr(X: Any, name: str, features: int | None, dtype: np.dtype[Any]) -> Csr
     ValueError
         If it has another number of columns, or its indices point outside of it.
     """
-    if isinstance(X, Csr) and X.data.dtype == dtype:
-        found = X
+    if isinstance(X, Csr):
+        found = X if X.data.dtype == dtype else replace(X, data=X.data.astype(dtype))
     else:
         if X.dtype.kind not in "biuf":
             raise TypeError(f"{name!r} is a sparse matrix of {X.dtype}, expected numbers")
@@ -157,7 +178,8 @@ def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array | Csr], 
     Raises
     ------
     TypeError
-        If a model with several inputs does not get a dict, rows hold no numbers, or sparse ones meet a preprocessing.
+        If a model with several inputs does not get a dict, rows hold no numbers, or sparse ones meet a preprocessing that makes other
+        numbers of their zeros.
     ValueError
         If an input is missing or unknown, shapes or numbers of rows do not fit, or a number is outside the vocabulary of an
         `Embedding` that reads the input.
@@ -184,10 +206,11 @@ def as_inputs(X: Any, name: str, model: Model) -> tuple[dict[str, Array | Csr], 
             _check_vocabulary(numbers, shown, key, model)
             found[key] = numbers
         elif isinstance(X[key], Csr) or is_sparse(X[key]):
-            if key in model.preprocessors:
+            preprocess = model.preprocessors.get(key)
+            if preprocess is not None and not preprocess.keeps_zeros:
                 raise TypeError(
-                    f"{shown!r} is a sparse matrix and the model has the preprocessing {model.preprocessors[key]!r}, which would "
-                    "make numbers of its zeros: leave 'preprocess' out, and scale columns before (X.multiply(1 / largest).tocsr())"
+                    f"{shown!r} is a sparse matrix and the model has the preprocessing {preprocess!r}, which would make numbers of its "
+                    f"zeros, {ONLY_SCALES}"
                 )
             found[key] = as_csr(X[key], shown, items, model.dtype)
         else:
@@ -326,7 +349,9 @@ def encode_labels(y: Any, classes: Array, name: str) -> NDArray[np.int64]:
         If a label is not among them.
     """
     labels = _labels(y, name)
-    if classes.dtype == np.int64 and np.array_equal(classes, np.arange(len(classes))) and labels.dtype.kind in "iub":
+    # Sorted and all different, so that first and last say whether they count from 0.
+    counting = classes.dtype == np.int64 and len(classes) > 0 and classes[0] == 0 and classes[-1] == len(classes) - 1
+    if counting and labels.dtype.kind in "iub":
         codes = np.ascontiguousarray(labels, dtype=np.int64)
         bad = codes.size > 0 and (int(codes.min()) < 0 or int(codes.max()) >= len(classes))
     else:

@@ -26,11 +26,14 @@ def compressed(dense: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_rows_of_a_sparse_matrix(dtype):
     data, columns, starts = compressed(DENSE.astype(dtype))
     index = RNG.integers(0, 30, 50)
-    assert_same_bits(F.gather_csr(data, columns, starts, index, 17), DENSE.astype(dtype)[index])
+    assert_same_bits(F.gather_csr(data, columns, starts, index, features=17), DENSE.astype(dtype)[index])
     out = np.full((50, 20), np.nan, dtype)
-    assert F.gather_csr(data, columns, starts, index, 20, out=out) is out
+    assert F.gather_csr(data, columns, starts, index, None, 20, out=out) is out
     assert_same_bits(out[:, :17].copy(), DENSE.astype(dtype)[index])
     assert (out[:, 17:] == 0).all()
+    scale = RNG.uniform(0.1, 3, 17).astype(dtype)
+    assert_same_bits(F.gather_csr(data, columns, starts, index, scale, 17), DENSE.astype(dtype)[index] * scale)
+    assert F.gather_csr(data, columns, starts, index, scale=scale).shape == (50, 17)
 
 
 def test_a_plan_trains_on_them():
@@ -41,7 +44,7 @@ def test_a_plan_trains_on_them():
         for n, size, d in (("data", "z", "T"), ("columns", "z", "i64"), ("starts", "r", "i64"))
     )
     index = builder.value("index", (BATCH,), "i64")
-    builder.emit("gather_csr", (data, columns, starts, index), {"features": 17}, outputs=("x",))
+    builder.emit("gather_csr", (data, columns, starts, index, None), {"features": 17}, outputs=("x",))
     plan = CpuPlan({"run": builder.graph}, {"x": "row"}, max_batch=8, dtype="float64")
     for dense in (DENSE, DENSE[:5], np.zeros((3, 17))):
         arrays = dict(zip(("data", "columns", "starts"), compressed(dense), strict=True))
@@ -56,7 +59,7 @@ def test_arrays_of_a_plan_that_do_not_fit_are_safe():
     builder = Builder()
     for n, size, d in (("data", "z", "T"), ("columns", "z", "i64"), ("starts", "r", "i64"), ("index", BATCH, "i64")):
         builder.value(n, (size,), d)
-    builder.emit("gather_csr", ("data", "columns", "starts", "index"), {"features": 3}, outputs=("x",))
+    builder.emit("gather_csr", ("data", "columns", "starts", "index", None), {"features": 3}, outputs=("x",))
     plan = CpuPlan({"run": builder.graph}, {"x": "row"}, max_batch=4, dtype="float64")
     arrays = {
         "data": np.array([1.0, 2.0, 3.0, 4.0]),
@@ -79,6 +82,7 @@ def test_arrays_of_a_plan_that_do_not_fit_are_safe():
         ({"starts": np.array([0, 2, 4])}, "gather_csr: 'starts' must rise"),
         ({"starts": np.array([], np.int64)}, "gather_csr: 'starts' has shape (0,)"),
         ({"features": -1}, "gather_csr"),
+        ({"scale": np.ones(4)}, "gather_csr: 'scale' has shape (4,), expected 3"),
     ],
 )
 def test_bad_arrays(change, message):

@@ -7,13 +7,17 @@ import json
 import numpy as np
 import pytest
 
-from pyfastnn.data import Center, Rescale, Standardize, load_digits, preprocessing
+from pyfastnn.data import Center, MaxAbs, Rescale, Standardize, load_digits, preprocessing
 from pyfastnn.data.errors import CHUNK_ELEMENTS
 
 ALL = [
     Standardize(),
     Standardize(per="channel"),
     Standardize(per="all"),
+    Standardize(with_mean=False),
+    Standardize(per="channel", with_mean=False),
+    MaxAbs(),
+    MaxAbs(per="all"),
     Center(),
     Center(per="channel"),
     Center(per="all"),
@@ -161,6 +165,34 @@ def test_rescale():
     np.testing.assert_array_equal(p.transform(np.array([[-1.0, 1.0, 3.0]])), [[0, 0.5, 1]])
 
 
+def test_without_the_mean_zeros_stay_zeros():
+    X = images("float64")
+    X[::3] = 0
+    for per in AXES:
+        p, with_mean = Standardize(per=per, with_mean=False).fit(X), Standardize(per=per).fit(X)
+        np.testing.assert_array_equal(p.scale_, with_mean.scale_)
+        assert (p.shift_ == 0).all()
+        assert (p.transform(X)[::3] == 0).all()
+    assert [q.keeps_zeros for q in ALL] == [
+        not p.shift_.any() for p in (fresh(q).fit(images("float64") + 1) for q in ALL)
+    ]
+
+
+def test_the_largest_value_becomes_one():
+    X = images("float64") - 100
+    for per, axes in AXES.items():
+        p = MaxAbs(per=per).fit(X)
+        largest = np.broadcast_to(np.abs(X).max(axis=axes, keepdims=True), (1, *X.shape[1:])).ravel()
+        np.testing.assert_array_equal(p.scale_, 1 / largest)
+    assert MaxAbs().fit(np.array([[0, 3], [0, 200]], np.uint8)).scale_.tolist() == [1.0, 1 / 200]
+
+
+def test_files_of_earlier_versions_subtract_the_mean():
+    old = preprocessing.from_config({"name": "standardize", "per": "all"}, GOOD)
+    assert old.with_mean
+    assert repr(old) == "Standardize(per='all', with_mean=True)"
+
+
 @pytest.mark.parametrize("p", ALL, ids=IDS)
 def test_config_round_trip(p):
     X = images("uint8")
@@ -251,5 +283,7 @@ def test_bad_input():
         p.inverse_transform(np.zeros((4, 3), np.uint8))
     with pytest.raises(ValueError, match="did you mean 'feature'"):
         Standardize(per="features")
+    with pytest.raises(TypeError, match="'with_mean' is 1"):
+        Standardize(with_mean=1)
     with pytest.raises(TypeError, match="'high' is True"):
         Rescale(high=True)

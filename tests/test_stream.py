@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import os
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
 
 import pyfastnn as fnn
 from pyfastnn import nn
-from pyfastnn.data import HDF5, PCA, Compose, DataError, NpyFile, RawFile, Standardize, Stream, Whiten, _stream
+from pyfastnn.bench.timing import WrongResult
+from pyfastnn.data import (
+    HDF5,
+    PCA,
+    Compose,
+    DataError,
+    NpyFile,
+    RawFile,
+    Standardize,
+    Stream,
+    Whiten,
+    _stream,
+)
 from pyfastnn.data.sources import ArrayRows, as_source
 from pyfastnn.testing import assert_same_bits, rng_of
 
@@ -53,7 +65,10 @@ SOURCES = {
     "array": lambda path: ArrayRows(X),
     "slice of a memmap": lambda path: ArrayRows(np.pad(X, ((7, 0), (0, 0), (0, 0)))[7:]),
     "hdf5": lambda path: h5(path / "x.h5"),
-    "hdf5 in chunks": lambda path: h5(path / "x.h5", chunks=(100, 5, 2), compression="gzip"),
+    "hdf5 in chunks": lambda path: h5(path / "x.h5", chunks=(100, 5, 2)),
+    "hdf5 in one chunk": lambda path: h5(path / "x.h5", chunks=(1003, 5, 2)),
+    "hdf5 in parts of rows": lambda path: h5(path / "x.h5", chunks=(100, 5, 1)),
+    "hdf5 compressed": lambda path: h5(path / "x.h5", chunks=(100, 5, 2), compression="gzip"),
     "hdf5 of the other byte order": lambda path: h5(path / "x.h5", dtype=">f4"),
 }
 
@@ -129,29 +144,58 @@ def test_sizes_that_are_chosen():
     assert repr(stream) == "Stream((4000, 3072) uint8, 1 blocks of 4096 rows, seed=0)"
 
 
-def test_the_next_block_is_read_meanwhile():
-    """While a block is in use the reader fills the other buffer; it never runs further ahead."""
+def test_chunks_of_a_file_stay_whole(tmp_path):
+    source = h5(tmp_path / "x.h5", chunks=(100, 5, 2))  # rows of 40 bytes
+    assert (source.unit, source.parallel) == (100, True)
+    assert Stream(source, Y).chunk_rows == 4000  # 156 KiB
+    assert Stream(source, Y).block_rows == 4000 * 64
+    assert Stream(source, Y, block_rows=1600).chunk_rows == 100
+    assert Stream(source, Y, block_rows=12800).chunk_rows == 200
+    assert Stream(source, Y, block_rows=1500).chunk_rows == 20  # too few whole ones for a block
+    assert Stream(source, Y, chunk_rows=7).chunk_rows == 7
+    source.unit = 8000  # 312 KiB
+    stream = Stream(source, Y)
+    assert (stream.chunk_rows, stream.block_rows) == (8000, 8000 * 32)
+    source.unit = 10**6  # of 40 MB
+    assert Stream(source, Y).chunk_rows == 4096
+    source = h5(tmp_path / "y.h5")
+    assert (source.unit, source.parallel) == (1, True)
+    for number, settings in enumerate(({"compression": "gzip"}, {"shuffle": True}, {"chunks": (100, 1, 2)})):
+        source = h5(tmp_path / f"z{number}.h5", **{"chunks": (100, 5, 2), **settings})
+        assert (source.unit, source.parallel) == (100, False)
 
-    class Watched(ArrayRows):
-        def read(self, first, count, out):
-            super().read(first, count, out)
-            reads.append(threading.current_thread().name)
-            done.release()
 
-    reads: list[str] = []
-    done = threading.Semaphore(0)
-    stream = Stream(Watched(X), Y, block_rows=100, chunk_rows=10)
-    blocks = stream.blocks()
-    assert reads == []
-    for number in range(1, 11):
-        rows, _ = next(blocks)
-        kept = rows.copy()
-        assert done.acquire(timeout=10) and (number > 1 or done.acquire(timeout=10))
-        assert len(reads) == number + 1
-        assert_same_bits(rows.copy(), kept)
-    assert all(name.startswith("pyfastnn stream") for name in reads)
-    blocks.close()
-    assert not [t for t in threading.enumerate() if t.name.startswith("pyfastnn stream")]
+def test_chunks_that_were_never_written(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="the extra 'hdf5' is not installed")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        rows = file.create_dataset("x", X.shape, "f4", chunks=(100, 5, 2), fillvalue=7)
+        rows[200:300] = X[200:300]
+    with HDF5(tmp_path / "x.h5", "x") as source:
+        assert not source.parallel
+        assert_same_bits(source[250:350], np.concatenate([X[250:300], np.full((50, 5, 2), 7, np.float32)]))
+
+
+def test_dicts_and_weights_come_as_they_were_given(tmp_path):
+    weights = RNG.random(1003)
+    np.save(tmp_path / "w.npy", weights)
+    words = RNG.integers(0, 9, 1003)
+    inputs = {"image": npy(tmp_path), "word": words}
+    stream = Stream(inputs, {"kind": Y, "size": X[:, 0]}, tmp_path / "w.npy", block_rows=100)
+    assert list(stream.X) == ["image", "word"]
+    assert (len(stream), stream.sample_weight.shape) == (1003, (1003,))
+    total = 0
+    for rows, targets, w in stream.blocks(3):
+        found = np.flatnonzero(np.isin(weights, w))
+        order = found[np.argsort(weights[found])][np.argsort(np.argsort(w))]
+        assert list(rows) == ["image", "word"]
+        assert list(targets) == ["kind", "size"]
+        assert_same_bits(rows["image"].copy(), X[order])
+        assert_same_bits(rows["word"].copy(), words[order])
+        assert_same_bits(targets["kind"].copy(), Y[order])
+        assert_same_bits(targets["size"].copy(), X[:, 0][order])
+        total += len(w)
+    assert total == 1003
+    assert repr(stream).startswith("Stream((1003, 5, 2) float32, (1003,) int64, 11 blocks of 100 rows")
 
 
 def test_errors_of_the_reader_arrive(tmp_path):
@@ -216,14 +260,16 @@ import pyfastnn as fnn
 from pyfastnn import nn
 from pyfastnn.data import NpyFile, Stream
 
-path, room, workers = sys.argv[1], int(sys.argv[2]), 2
+path, room, weighted = sys.argv[1], int(sys.argv[2]), len(sys.argv) > 3
 
 def make():
     return fnn.Trainer(nn.Sequential(nn.Linear(16), nn.ReLU(), nn.Linear(2), preprocess=fnn.data.Rescale()), seed=1, threads=1)
 
 X = NpyFile(path)
 labels = np.load(path + ".labels.npy")
-make().fit(Stream(X[:600], labels[:600], block_rows=200), epochs=1, batch_size=200, verbose=0)  # all imports, all threads
+weights = path + ".weights.npy" if weighted else None
+few = NpyFile(weights)[:600] if weighted else None
+make().fit(Stream(X[:600], labels[:600], few, block_rows=200), epochs=1, batch_size=200, verbose=0)  # all imports, all threads
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + room, used + room))
 assert X.size >= 4 * room, (X.size, room)
@@ -234,20 +280,26 @@ for load in (lambda: np.load(path), lambda: np.load(path, mmap_mode="r")):
         continue
     sys.exit("the whole file fits after all")
 trainer = make()
-stream = Stream(X, labels, block_rows=4000, seed=5)
+stream = Stream(X, labels, weights, block_rows=4000, seed=5)
 trainer.fit(stream, X_val=stream, epochs=2, batch_size=200, verbose=0)
-right = total = 0
-for rows, targets in stream.blocks(9):
-    right += int((trainer.model.predict(rows) == targets).sum())
+right = total = counted = 0
+for rows, targets, *w in stream.blocks(9):
+    taking_part = w[0] > 0 if weighted else np.ones(len(rows), bool)
+    right += int(((trainer.model.predict(rows) == targets) & taking_part).sum())
     total += len(rows)
-assert trainer.history["val_accuracy"][-1] == right / total
-print(total, trainer.step_count, right / total)
+    counted += int(taking_part.sum())
+assert trainer.history["val_accuracy"][-1] == right / counted
+print(total, counted, trainer.step_count, right / counted)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads its memory in /proc")
-def test_trains_on_four_times_the_memory_there_is(tmp_path):
-    """Neither loading nor mapping the file is possible within the limit; training on all of its rows is."""
+@pytest.mark.parametrize("weighted", [False, True])
+def test_trains_on_four_times_the_memory_there_is(weighted, tmp_path):
+    """Neither loading nor mapping the file is possible within the limit; training on all of its rows is, with weights too.
+
+    Labels of the rows that weigh nothing are wrong: who counted them would not learn.
+    """
     room, features = 32 << 20, 1024
     n = 4 * room // features
     path = str(tmp_path / "rows.npy")
@@ -259,9 +311,11 @@ def test_trains_on_four_times_the_memory_there_is(tmp_path):
         noise[:, :64] += (40 * part[:, None]).astype(np.uint8)
         rows[begin : begin + 8192] = noise
     del rows
-    np.save(path + ".labels.npy", labels)
+    wrong = RNG.random(n) < 0.6
+    np.save(path + ".labels.npy", np.where(wrong, 1 - labels, labels) if weighted else labels)
+    np.save(path + ".weights.npy", np.where(wrong, 0, RNG.uniform(0.5, 2, n)))
     ran = subprocess.run(
-        [sys.executable, "-c", LIMITED, path, str(room)],
+        [sys.executable, "-c", LIMITED, path, str(room), *(["weighted"] if weighted else [])],
         capture_output=True,
         text=True,
         timeout=120,
@@ -269,8 +323,9 @@ def test_trains_on_four_times_the_memory_there_is(tmp_path):
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
-    total, steps, accuracy = ran.stdout.split()
+    total, counted, steps, accuracy = ran.stdout.split()
     assert int(total) == n
+    assert int(counted) == (n - int(wrong.sum()) if weighted else n)
     assert int(steps) == 2 * -(-n // 200)
     assert float(accuracy) > 0.9
 
@@ -330,7 +385,12 @@ def test_h5py_is_named_when_it_is_missing(monkeypatch):
     ("make", "kind", "message"),
     [
         (lambda: Stream(X, Y[:-1]), ValueError, "'X' has 1003 rows, 'y' has 1002"),
-        (lambda: Stream(X.astype(int), Y), TypeError, "'X' has dtype int64, expected float32, float64 or uint8"),
+        (lambda: Stream(X.astype("f2"), Y), TypeError, "'X' has dtype float16, expected float32, float64 or whole numbers"),
+        (lambda: Stream({"a": X, "b": X[1:]}, Y), ValueError, r"\"X\['a'\]\" has 1003 rows, \"X\['b'\]\" has 1002"),
+        (lambda: Stream({}, Y), ValueError, "'X' is an empty dict"),
+        (lambda: Stream({"a": X, "b": 3}, Y), TypeError, "'b'.* is int, expected an array, the path"),
+        (lambda: Stream(X, Y, Y[:-1]), ValueError, "'X' has 1003 rows, 'sample_weight' has 1002"),
+        (lambda: Stream(X, Y, 2.0), TypeError, "'sample_weight' is float, expected an array"),
         (lambda: Stream(Y.astype(float), Y), ValueError, r"'X' has shape \(1003,\)"),
         (lambda: Stream(X[:0], Y[:0]), ValueError, "at least one row"),
         (lambda: Stream(X, [1, 2]), TypeError, "'y' is list, expected an array, the path"),
@@ -376,15 +436,67 @@ def test_the_native_reader_checks_its_arguments(tmp_path):
         _stream.read_runs(fd, 0, 5, numbers(0), numbers(1), out)
 
 
+def test_the_native_copy_checks_its_arguments():
+    rows = np.arange(100, dtype=np.uint8)
+    numbers = lambda *n: np.array(n, np.int64)  # noqa: E731
+    out = np.zeros(30, np.uint8)
+    _stream.copy_runs(rows, 5, numbers(2, 0), numbers(1, 2), out)
+    assert out[:15].tolist() == [*range(10, 15), *range(10)]
+    _stream.copy_runs(rows, 5, numbers(), numbers(), out)
+    for arguments in (
+        (5, numbers(0), numbers(7), out),
+        (5, numbers(0, 1), numbers(3), out),
+        (5, numbers(19), numbers(2), out),
+        (5, numbers(-1), numbers(1), out),
+        (5, numbers(0), numbers(-3), out),
+        (5, numbers(2**62), numbers(4), out),
+        (0, numbers(0), numbers(1), out),
+    ):
+        with pytest.raises(ValueError, match="copy_runs"):
+            _stream.copy_runs(rows, *arguments)
+
+
+def test_the_native_touch_checks_its_arguments():
+    rows = np.arange(100, dtype=np.uint8)
+    before = _stream.waits()
+    _stream.touch(rows, np.array([0, 99]))
+    _stream.touch(rows, np.array([], np.int64))
+    assert _stream.waits() == before  # nothing lies on a disk
+    for wrong in (-1, 100):
+        with pytest.raises(ValueError, match=f"touch: there is no byte {wrong} of 100"):
+            _stream.touch(rows, np.array([wrong]))
+
+
+def test_runs_beyond_an_array():
+    with pytest.raises(ValueError, match="the array has 1003 rows; the runs go beyond them"):
+        ArrayRows(X).read(np.array([1000]), np.array([4]), np.empty((4, 5, 2), np.float32))
+
+
 def test_benchmark_against_memory(monkeypatch, capsys):
     from pyfastnn import bench
     from pyfastnn.bench import stream
 
-    for name, value in (("ROWS", 5000), ("HIDDEN", (8,)), ("EPOCHS", 1)):
+    for name, value in (("ROWS", 5000), ("HIDDEN", (8,))):
         monkeypatch.setattr(stream, name, value)
-    assert bench.main(["stream"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert sum("784 -> 8 -> 10" in line for line in lines) == 2
-    lost = Stream(X.reshape(1003, 10), Y)
-    with pytest.raises(RuntimeError, match="rows or labels are not those of the file"):
-        stream.checked(lost, X.reshape(1003, 10) + 1, Y)
+    stream.rows_of.cache_clear()
+    sources = ["npy", "memmap"]
+    if importlib.util.find_spec("h5py") is not None:
+        sources += ["hdf5", "hdf5 chunks"]
+    try:
+        quick = ["--rounds", "2", "--sample-ms", "1"]
+        assert bench.main(["stream", *quick]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        for source in sources:
+            assert sum(line.startswith(f"| {source} uint8 784-8-10") for line in lines) == 1
+        assert bench.main(["stream", "--cases", "npz"]) == 2
+        lost = Stream(X.reshape(1003, 10), Y)
+        assert stream.checked(lost, X.reshape(1003, 10), Y)
+        assert not stream.checked(lost, X.reshape(1003, 10) + 1, Y)
+        right = {"complete": True, "loss": 2.0, "seen": 2.0}
+        stream.verify({}, {"ours": right})
+        for wrong in ({"complete": False}, {"seen": 2.1}):
+            with pytest.raises(WrongResult, match="ours"):
+                stream.verify({}, {"ours": {**right, **wrong}})
+    finally:
+        stream.rows_of.cache_clear()
+        stream.folder.cache_clear()

@@ -271,7 +271,7 @@ def test_sizes_are_named_or_not():
 
 def test_unfitted_preprocessing_is_named():
     model = nn.Sequential(nn.Linear(3), preprocess=fnn.data.Standardize()).build((7,))
-    with pytest.raises(RuntimeError, match=r"Standardize\(per='feature'\) is not fitted yet"):
+    with pytest.raises(RuntimeError, match=r"Standardize\(per='feature', with_mean=True\) is not fitted yet"):
         model(X0)
 
 

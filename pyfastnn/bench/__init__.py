@@ -1,4 +1,4 @@
-"""Benchmarks that need nothing but NumPy: ``pyfastnn bench op|gemm|step|search``.
+"""Benchmarks that need nothing but NumPy: ``pyfastnn bench op|gemm|step|search|stream``.
 
 Every result is checked before it is timed. The comparison with other libraries stands in the repository: ``python -m bench``.
 """
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pyfastnn.bench.race import Result
     from pyfastnn.bench.timing import Case, Subject
 
-BENCHMARKS = ("gemm", "op", "step", "search")
-VARIANTS = {"gemm": ("",), "op": ("",), "step": ("", "fit", "float32"), "search": ("",)}
-DEFAULT_SAMPLE_MS = {"gemm": 5.0, "op": 4.0, "step": 40.0, "search": 1.0}
-DEFAULT_ROUNDS = {"search": 3}
-ALONE = ("call", "predict", "stream")
+BENCHMARKS = ("gemm", "op", "step", "search", "stream")
+VARIANTS = {"gemm": ("",), "op": ("",), "step": ("", "fit", "float32"), "search": ("",), "stream": ("", "memory")}
+DEFAULT_SAMPLE_MS = {"gemm": 5.0, "op": 4.0, "step": 40.0, "search": 1.0, "stream": 150.0}
+DEFAULT_ROUNDS = {"search": 3, "stream": 7}
+ALONE = ("call", "predict")
 """Benchmarks of ours alone, with tables of their own."""
 
 
@@ -63,9 +63,9 @@ def add_options(parser: argparse.ArgumentParser, lists: Sequence[str] = ("traini
         "--cases", nargs="+", metavar="NAME", help="only these: T1, 100x3072x50, NT:64x64x64, relu_forward ..."
     )
     parser.add_argument("--threads", type=int, default=1, help="threads (default 1)")
-    parser.add_argument("--rounds", type=int, help="samples of each (default 15, of search 3)")
+    parser.add_argument("--rounds", type=int, help="samples of each (default 15, of search 3, of stream 7)")
     parser.add_argument(
-        "--sample-ms", type=float, help="length of a sample (default 40 for step, 5 for gemm, 4 for op)"
+        "--sample-ms", type=float, help="length of a sample (default 40 for step, 5 for gemm, 4 for op, 150 for stream)"
     )
     parser.add_argument("--json", metavar="FILE", help="write machine, versions, command and results there")
     parser.add_argument(

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from pyfastnn.data.digits import load_digits
     from pyfastnn.data.errors import DataError
     from pyfastnn.data.hdf5 import HDF5
-    from pyfastnn.data.preprocessing import PCA, Center, Compose, MinMax, Preprocessor, Rescale, Standardize, Whiten
+    from pyfastnn.data.preprocessing import (
+        PCA,
+        Center,
+        Compose,
+        MaxAbs,
+        MinMax,
+        Preprocessor,
+        Rescale,
+        Standardize,
+        Whiten,
+    )
     from pyfastnn.data.sources import NpyFile, RawFile, Source
     from pyfastnn.data.stream import Stream
 
@@ -25,6 +35,7 @@ __all__ = [
     "Compose",
     "DataError",
     "Dataset",
+    "MaxAbs",
     "MinMax",
     "NpyFile",
     "Preprocessor",
@@ -48,6 +59,7 @@ _HOME = {
     "DataError": "errors",
     "Dataset": "dataset",
     "HDF5": "hdf5",
+    "MaxAbs": "preprocessing",
     "MinMax": "preprocessing",
     "NpyFile": "sources",
     "PCA": "preprocessing",

@@ -16,6 +16,22 @@ cdef extern from "sys/types.h" nogil:
 cdef extern from "unistd.h" nogil:
     Py_ssize_t pread(int fd, void *buffer, size_t bytes, off_t offset)
 
+cdef extern from *:
+    """
+    #include <sys/resource.h>
+    // How often this thread has waited for a disk in the functions below; only Linux can tell.
+    static __thread long long pfn_thread_waits = 0;
+    static long long pfn_switches(void) {
+    #ifdef RUSAGE_THREAD
+      struct rusage used;
+      if (getrusage(RUSAGE_THREAD, &used) == 0) return used.ru_nvcsw;
+    #endif
+      return 0;
+    }
+    """
+    int64_t pfn_thread_waits
+    int64_t pfn_switches() nogil
+
 cdef extern from "Python.h":
     # Locale-independent and correctly rounded; overflow gives infinity when the last argument is
     # NULL. Needs the GIL.
@@ -128,7 +144,7 @@ def read_runs(int fd, int64_t offset, int64_t row_bytes, const int64_t[::1] firs
         If the file cannot be read.
     """
     cdef Py_ssize_t i, runs = first.shape[0]
-    cdef int64_t total = 0, got = 0
+    cdef int64_t total = 0, got = 0, before
     cdef int error = 0
     if count.shape[0] != runs or not 0 <= offset < LARGEST or row_bytes < 1:
         raise ValueError("read_runs: 'first' and 'count' differ in length, or a number is out of range")
@@ -141,13 +157,101 @@ def read_runs(int fd, int64_t offset, int64_t row_bytes, const int64_t[::1] firs
     if total == 0:
         return 0
     with nogil:
+        before = pfn_switches()
         for i in range(runs):
             if not _read_run(fd, offset + first[i] * row_bytes, count[i] * row_bytes, &out[0], &got,
                              &error):
                 break
+        _count_waits(before)
     if error != 0:
         raise OSError(error, strerror(error).decode("utf-8", "replace"))
     return got
+
+
+def copy_runs(const unsigned char[::1] rows, int64_t row_bytes, const int64_t[::1] first,
+              const int64_t[::1] count, unsigned char[::1] out):
+    """Copy runs of rows that lie in memory one behind the other.
+
+    Parameters
+    ----------
+    rows : ndarray of uint8, shape (bytes,)
+        The rows; a file mapped into memory is read where it is touched.
+    row_bytes : int
+        Bytes of a row.
+    first, count : ndarray of int64, shape (runs,)
+        First row and number of rows of each run.
+    out : ndarray of uint8, shape (bytes,)
+        Overwritten from its beginning.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or the runs have more bytes than ``out``.
+    """
+    cdef Py_ssize_t i, runs = first.shape[0]
+    cdef int64_t held, before, total = 0
+    if count.shape[0] != runs or row_bytes < 1:
+        raise ValueError("copy_runs: 'first' and 'count' differ in length, or 'row_bytes' is under 1")
+    held = rows.shape[0] // row_bytes
+    for i in range(runs):
+        if not 0 <= count[i] <= held or not 0 <= first[i] <= held - count[i]:
+            raise ValueError(f"copy_runs: run {i} has {count[i]} rows from {first[i]} on, of {held}")
+        if count[i] > (out.shape[0] - total) // row_bytes:
+            raise ValueError(f"copy_runs: the runs have more than the {out.shape[0]} bytes of 'out'")
+        total += count[i] * row_bytes
+    if total == 0:
+        return
+    total = 0
+    with nogil:
+        before = pfn_switches()
+        for i in range(runs):
+            memcpy(&out[total], &rows[first[i] * row_bytes], <size_t>(count[i] * row_bytes))
+            total += count[i] * row_bytes
+        _count_waits(before)
+
+
+def touch(const unsigned char[::1] rows, const int64_t[::1] at):
+    """Look at some bytes, so that the pages of a mapped file they stand in are in memory.
+
+    Parameters
+    ----------
+    rows : ndarray of uint8, shape (bytes,)
+        The bytes.
+    at : ndarray of int64, shape (n,)
+        Which of them.
+
+    Raises
+    ------
+    ValueError
+        If there is no such byte.
+    """
+    cdef Py_ssize_t i
+    cdef int64_t before
+    cdef volatile unsigned char seen = 0
+    for i in range(at.shape[0]):
+        if not 0 <= at[i] < rows.shape[0]:
+            raise ValueError(f"touch: there is no byte {at[i]} of {rows.shape[0]}")
+    with nogil:
+        before = pfn_switches()
+        for i in range(at.shape[0]):
+            seen = rows[at[i]]
+        _count_waits(before)
+
+
+def waits():
+    """Return how often this thread has waited within `read_runs`, `copy_runs` and `touch`, which without the GIL means for a disk.
+
+    Returns
+    -------
+    int
+        0 where the system does not tell.
+    """
+    return pfn_thread_waits
+
+
+cdef void _count_waits(int64_t before) noexcept nogil:
+    global pfn_thread_waits
+    pfn_thread_waits += pfn_switches() - before
 
 
 cdef bint _read_run(int fd, int64_t at, int64_t bytes, unsigned char *out, int64_t *got,

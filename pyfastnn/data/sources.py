@@ -7,6 +7,7 @@ preprocessing can be fitted on one.
 from __future__ import annotations
 
 import math
+import mmap
 import operator
 import os
 from types import TracebackType
@@ -35,10 +36,19 @@ class Source:
         Rows first, as of an array.
     dtype : numpy dtype
         Of the machine's byte order.
+    parallel : bool
+        Whether `read` may be called by several threads at a time, and is quicker so.
+    unit : int
+        Rows that cost as much to read as one of them, since the file holds them as a piece.
+    place : int
+        Of the first byte, in the file or in memory, as far as it is known: copies to memory that lies alike are the fastest.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    parallel: bool = False
+    unit: int = 1
+    place: int = 0
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -107,17 +117,104 @@ class ArrayRows(Source):
         Not copied.
     """
 
+    parallel = True
+
     def __init__(self, array: Array) -> None:
         self.array = array
         self.shape = array.shape
         self.dtype = array.dtype.newbyteorder("=")
+        self.row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        self.place = int(array.__array_interface__["data"][0])
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the rows lie one behind the other, in the machine's byte order: then they can be used where they are."""
+        return bool(self.array.flags.c_contiguous and self.array.dtype.isnative)
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the rows are those of a file mapped into memory."""
+        at: Any = self.array
+        while isinstance(at, np.ndarray) and not isinstance(at, np.memmap):
+            at = at.base
+        return isinstance(at, (np.memmap, mmap.mmap))
+
+    @property
+    def raw(self) -> npt.NDArray[np.uint8]:
+        """The bytes of rows that are `in_place`."""
+        return _bytes(self.array)
 
     def read(self, first: Runs, count: Runs, out: Array) -> None:
-        """Copy runs of rows; NumPy lets go of the GIL meanwhile."""
+        """Copy runs of rows without the GIL, where they lie in memory as they are wanted."""
+        check_runs("the array", len(self), first, count)
+        if self.in_place and out.size and self.size:
+            from pyfastnn.data._stream import copy_runs
+
+            copy_runs(self.raw, self.row_bytes, first, count, _bytes(out))
+            return
         at = 0
         for begin, rows in zip(first.tolist(), count.tolist(), strict=True):
             out[at : at + rows] = self.array[begin : begin + rows]
             at += rows
+
+
+class OpenFile:
+    """A file that is read in places, by any number of threads.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Raises
+    ------
+    DataError
+        If it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd = -1
+        try:
+            self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except OSError as e:
+            raise DataError(f"'{path}' cannot be opened: {e.strerror or e}") from e
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._fd).st_size
+
+    def read(self, offset: int, row_bytes: int, first: Runs, count: Runs, out: Array) -> None:
+        """Read runs of rows one behind the other, without the GIL.
+
+        Raises
+        ------
+        DataError
+            If the file ends before, cannot be read or was closed.
+        """
+        from pyfastnn.data._stream import read_runs
+
+        if self._fd < 0:
+            raise DataError(f"'{self.path}' was closed")
+        try:
+            got = read_runs(self._fd, offset, row_bytes, first, count, _bytes(out))
+        except OSError as e:
+            raise DataError(f"'{self.path}' cannot be read: {e.strerror or e}") from e
+        wanted = int(count.sum()) * row_bytes
+        if got < wanted:
+            raise DataError(f"'{self.path}' ended {wanted - got} bytes too early: it was cut while it was read")
+
+    def close(self) -> None:
+        """Close the file."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        """Close the file."""
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()
 
 
 class FileRows(Source):
@@ -140,19 +237,16 @@ class FileRows(Source):
         If the file is shorter than that.
     """
 
+    parallel = True
+
     def __init__(self, path: str | os.PathLike[str], shape: Sequence[int], dtype: npt.DTypeLike, offset: int) -> None:
         self.path = os.fspath(path)
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype)
-        self.offset = offset
+        self.offset = self.place = offset
         self._row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
-        self._fd = -1
-        try:
-            self._fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except OSError as e:
-            raise DataError(f"'{self.path}' cannot be opened: {e.strerror or e}") from e
-        wanted = offset + self.shape[0] * self._row_bytes
-        found = os.fstat(self._fd).st_size
+        self._file = OpenFile(self.path)
+        wanted, found = offset + self.shape[0] * self._row_bytes, self._file.size
         if found < wanted:
             self.close()
             raise DataError(
@@ -161,31 +255,12 @@ class FileRows(Source):
 
     def read(self, first: Runs, count: Runs, out: Array) -> None:
         """Read runs of rows without the GIL."""
-        from pyfastnn.data._stream import read_runs
-
-        if self._fd < 0:
-            raise DataError(f"'{self.path}' was closed")
-        if first.size and (int(first.min()) < 0 or int((first + count).max()) > len(self)):
-            raise ValueError(f"'{self.path}' has {len(self)} rows; the runs go beyond them")
-        raw = out.reshape(-1).view(np.uint8)
-        try:
-            got = read_runs(self._fd, self.offset, self._row_bytes, first, count, raw)
-        except OSError as e:
-            raise DataError(f"'{self.path}' cannot be read: {e.strerror or e}") from e
-        wanted = int(count.sum()) * self._row_bytes
-        if got < wanted:
-            raise DataError(f"'{self.path}' ended {wanted - got} bytes too early: it was cut while it was read")
+        check_runs(f"'{self.path}'", len(self), first, count)
+        self._file.read(self.offset, self._row_bytes, first, count, out)
 
     def close(self) -> None:
         """Close the file."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        """Close the file."""
-        if getattr(self, "_fd", -1) >= 0:
-            self.close()
+        self._file.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Open the file anew when copied or pickled."""
@@ -315,6 +390,17 @@ def as_source(rows: Any, name: str) -> Source:
     if rows.ndim == 0:
         raise ValueError(f"{name!r} is a single value, expected rows")
     return ArrayRows(rows)
+
+
+def _bytes(rows: Array) -> npt.NDArray[np.uint8]:
+    """Return the bytes of a C-contiguous array, not copied."""
+    return np.asarray(rows).reshape(-1).view(np.uint8)
+
+
+def check_runs(who: str, rows: int, first: Runs, count: Runs) -> None:
+    """Raise ValueError unless all runs lie within the rows."""
+    if first.size and (int(first.min()) < 0 or int(count.min()) < 0 or int((first + count).max()) > rows):
+        raise ValueError(f"{who} has {rows} rows; the runs go beyond them")
 
 
 def _plain_dtype(who: str, dtype: npt.DTypeLike) -> np.dtype[Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pyfastnn import _core
-from pyfastnn.data.sources import as_source
+from pyfastnn.data._reading import Reader
+from pyfastnn.data.sources import ArrayRows, Source, as_source
 
 __all__ = ["Stream"]
 
@@ -25,26 +25,30 @@ BLOCK_BYTES = 1 << 24
 """Of a block: larger ones leave the caches and take longer to wait for at the start of an epoch."""
 BLOCK_CHUNKS = 64
 """Least chunks of a block, so that it holds rows from all over the data."""
+UNIT_BYTES, UNIT_CHUNKS = 1 << 22, 16
+"""Pieces of a file up to this size stay whole, and so many chunks are enough for a block then."""
 
 
 class Stream:
-    """Rows and targets that are read block by block, in an order fixed by the seed.
+    """Rows, targets and weights that are read block by block, in an order fixed by the seed.
 
     The rows are cut into chunks of neighbours. In every epoch the chunks are put into a new order, and so many of them at a time make a
     block. While a block is in use the next one is read, without the GIL, into a second buffer; so memory is that of two blocks, however
     long the files are. Within a block the rows of a chunk stay together: whoever trains on it shuffles them, as
-    ``Trainer.fit(stream)`` does.
+    ``Trainer.fit(stream)`` does. Arrays, those mapped from files among them, it reads in place, without copies.
 
     Parameters
     ----------
-    X : array, path of a ``.npy`` file, RawFile or HDF5
-        Rows of float32, float64 or uint8; they keep their dtype. A `numpy.memmap` is an array here.
-    y : array, path of a ``.npy`` file, RawFile or HDF5
+    X : array, path of a ``.npy`` file, RawFile or HDF5, or dict of them by input
+        Rows of float32, float64 or whole numbers; they keep their dtype. A `numpy.memmap` is an array here.
+    y : array, path of a ``.npy`` file, RawFile or HDF5, or dict of them by output
         As many targets or labels.
+    sample_weight : array, path of a ``.npy`` file, RawFile or HDF5, optional
+        As many weights of rows, 0 or more, as for `Trainer.fit`.
     block_rows : int, optional
         Rows of a block, a multiple of ``chunk_rows``; by default a power of two, of at most 16 MiB.
     chunk_rows : int, optional
-        Rows that stay together; by default a power of two, of at most 256 KiB and a 64th of a block.
+        Rows that stay together; by default a power of two, of at most 256 KiB and a 64th of a block, or whole chunks of an HDF5 data set.
     shuffle : bool, default True
         Whether each epoch has a new order of the chunks. If False, the blocks come as they lie in the file.
     seed : int, 0 <= seed < 2**53, default 0
@@ -52,9 +56,11 @@ class Stream:
 
     Attributes
     ----------
-    X, y : Source
+    X, y : Source, or dict of str to Source
         Rows and targets; slices of them (``stream.y[:]``) are read into arrays. Any preprocessing of `pyfastnn.data` can be fitted on
         ``stream.X``.
+    sample_weight : Source or None
+        The weights.
     block_rows, chunk_rows : int
         As above.
 
@@ -86,43 +92,66 @@ class Stream:
         self,
         X: Any,
         y: Any,
+        sample_weight: Any = None,
         *,
         block_rows: int | None = None,
         chunk_rows: int | None = None,
         shuffle: bool = True,
         seed: int = 0,
     ) -> None:
-        self.X = as_source(X, "X")
-        self.y = as_source(y, "y")
-        if self.X.dtype not in (np.float32, np.float64, np.uint8):
-            raise TypeError(f"Stream: 'X' has dtype {self.X.dtype}, expected float32, float64 or uint8")
-        if self.X.ndim < 2 or self.X.size == 0:
-            raise ValueError(f"Stream: 'X' has shape {self.X.shape}, expected (n, features) with at least one row")
-        if len(self.y) != len(self.X):
-            raise ValueError(f"Stream: 'X' has {len(self.X)} rows, 'y' has {len(self.y)}")
-        self.chunk_rows, self.block_rows = self._sizes(block_rows, chunk_rows)
+        self.X = _as_sources(X, "X")
+        self.y = _as_sources(y, "y")
+        self.sample_weight = None if sample_weight is None else as_source(sample_weight, "sample_weight")
+        inputs = _named(self.X, "X")
+        for name, source in inputs.items():
+            if source.dtype not in (np.float32, np.float64) and source.dtype.kind not in "iu":
+                raise TypeError(
+                    f"Stream: {name!r} has dtype {source.dtype}, expected float32, float64 or whole numbers"
+                )
+            if source.size == 0 or (source.ndim < 2 and source.dtype.kind == "f"):
+                raise ValueError(
+                    f"Stream: {name!r} has shape {source.shape}, expected (n, features) with at least one row"
+                )
+        others = {**_named(self.y, "y")}
+        if self.sample_weight is not None:
+            others["sample_weight"] = self.sample_weight
+        first, rows = next(iter((name, len(source)) for name, source in inputs.items()))
+        for name, source in {**inputs, **others}.items():
+            if len(source) != rows:
+                raise ValueError(f"Stream: {first!r} has {rows} rows, {name!r} has {len(source)}")
+        self._rows = rows
+        self.chunk_rows, self.block_rows = self._sizes(block_rows, chunk_rows, list(inputs.values()))
         self.shuffle = bool(shuffle)
         self.seed = operator.index(seed)
         if not 0 <= self.seed < 2**53:
             raise ValueError(f"Stream: 'seed' is {seed}, expected 0 <= seed < 2**53")
+        self._reader = Reader([*inputs.values(), *others.values()], self.chunk_rows, self.block_rows)
 
-    def _sizes(self, block_rows: int | None, chunk_rows: int | None) -> tuple[int, int]:
+    def _sizes(self, block_rows: int | None, chunk_rows: int | None, inputs: list[Source]) -> tuple[int, int]:
         """Return the rows of a chunk and of a block."""
         for name, value in (("block_rows", block_rows), ("chunk_rows", chunk_rows)):
             if value is not None and operator.index(value) < 1:
                 raise ValueError(f"Stream: {name!r} is {value}, expected 1 or more")
-        row_bytes = math.prod(self.X.shape[1:]) * self.X.dtype.itemsize
+        widest = max(inputs, key=_row_bytes)
+        row_bytes = sum(map(_row_bytes, inputs))
+        unit = widest.unit if widest.unit * row_bytes <= UNIT_BYTES else 1
+        least = BLOCK_CHUNKS
         if chunk_rows is not None:
             chunk = operator.index(chunk_rows)
         elif block_rows is not None:
             # The largest divisor, so that chunks fill the block.
             most = max(1, min(CHUNK_BYTES // row_bytes, block_rows // BLOCK_CHUNKS))
             chunk = next(c for c in range(most, 0, -1) if block_rows % c == 0)
+            if unit > 1 and block_rows % unit == 0 and block_rows // unit >= UNIT_CHUNKS:
+                chunk = next((c for c in range(most // unit * unit, 0, -unit) if block_rows % c == 0), unit)
         else:
             # A power of two, so that the usual batches fill a block.
             chunk = _power_of_two(CHUNK_BYTES // row_bytes)
+            if unit > 1:
+                chunk = unit * max(1, chunk // unit)
+                least = BLOCK_CHUNKS if chunk * row_bytes <= CHUNK_BYTES else UNIT_CHUNKS
         if block_rows is None:
-            block = chunk * max(BLOCK_CHUNKS, _power_of_two(BLOCK_BYTES // (row_bytes * chunk)))
+            block = chunk * max(least, _power_of_two(BLOCK_BYTES // (row_bytes * chunk)))
         else:
             block = operator.index(block_rows)
         if block % chunk:
@@ -131,12 +160,17 @@ class Stream:
 
     def __len__(self) -> int:
         """Return the number of rows."""
-        return len(self.X)
+        return self._rows
 
     @property
     def block_count(self) -> int:
         """Blocks of an epoch."""
         return -(-len(self) // self.block_rows)
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of a block: rows, targets and weights."""
+        return self._reader.block_rows * self._reader.row_bytes
 
     def order(self, epoch: int = 0) -> npt.NDArray[np.int64]:
         """Return the first row of every chunk, in the order of an epoch.
@@ -153,63 +187,83 @@ class Stream:
         chunks *= self.chunk_rows
         return chunks
 
-    def blocks(self, epoch: int = 0) -> Generator[tuple[Array, Array], None, None]:
-        """Yield the blocks of an epoch as rows and targets.
+    def blocks(
+        self, epoch: int = 0, *, threads: int = 1, recycle: bool = False
+    ) -> Generator[tuple[Any, ...], None, None]:
+        """Yield the blocks of an epoch as rows, targets and, if there are some, weights.
 
         Parameters
         ----------
         epoch : int, 0 <= epoch < 2**32, default 0
             Number of the epoch, which decides the order.
+        threads : int, default 1
+            Threads that the caller works with on a block. Where no core is left beside them, the next block is read when it is asked for,
+            by several threads, unless reading it means waiting for a disk.
+        recycle : bool, default False
+            Whether later calls may use the memory again when this one has ended: promise not to look at the last block then.
 
         Yields
         ------
-        rows : ndarray, shape (block_rows or fewer, ...)
+        rows : ndarray, shape (block_rows or fewer, ...), or dict of str to ndarray
             With the dtype of ``X``, valid until the next block is asked for: the memory is used again.
-        targets : ndarray, shape (block_rows or fewer, ...)
+        targets : ndarray, shape (block_rows or fewer, ...), or dict of str to ndarray
             With the dtype of ``y``, as valid.
+        weights : ndarray, shape (block_rows or fewer,)
+            Only with ``sample_weight``; as valid.
 
         Raises
         ------
         DataError
             If a file cannot be read, or was cut meanwhile.
         """
+        return self._blocks(self._parts(epoch), threads, recycle)
+
+    def numbers(self, epoch: int = 0, *, threads: int = 1) -> Generator[npt.NDArray[np.int64], None, None]:
+        """Yield the numbers of the rows in each block of an epoch, where they lie in files and arrays.
+
+        Parameters
+        ----------
+        epoch, threads : int
+            As for `blocks`. The pages of a `numpy.memmap` are touched ahead, so that whoever uses the rows in place does not wait for them.
+
+        Yields
+        ------
+        ndarray of int64, shape (block_rows or fewer,)
+            In the order in which `blocks` has the rows.
+        """
+        return self._reader.numbers(self._parts(epoch), threads)
+
+    def arrays(self) -> tuple[Any, ...] | None:
+        """Return rows, targets and, if there are some, weights as they were given, if all of them are arrays that can be used in place."""
+        sources = self._reader.sources
+        if not all(isinstance(source, ArrayRows) and source.in_place for source in sources):
+            return None
+        return self._as_given([source.array for source in sources if isinstance(source, ArrayRows)])
+
+    def _parts(self, epoch: int) -> list[npt.NDArray[np.int64]]:
+        """Return the first rows of the chunks of each block."""
         if not 0 <= operator.index(epoch) < 2**32:
             raise ValueError(f"blocks: 'epoch' is {epoch}, expected 0 <= epoch < 2**32")
         order = self.order(epoch)
         each = self.block_rows // self.chunk_rows
-        parts = [order[at : at + each] for at in range(0, len(order), each)]
-        return self._blocks(parts)
+        return [order[at : at + each] for at in range(0, len(order), each)]
 
-    def _blocks(self, parts: list[npt.NDArray[np.int64]]) -> Generator[tuple[Array, Array], None, None]:
-        rows = min(self.block_rows, len(self))
-        buffers = [
-            tuple(np.empty((rows, *source.shape[1:]), source.dtype) for source in (self.X, self.y))
-            for _ in range(min(2, len(parts)))
-        ]
-        # Leaving the block waits for a read under way, so that nothing writes to buffers that are gone.
-        with ThreadPoolExecutor(1, thread_name_prefix="pyfastnn stream") as reader:
-            waiting = reader.submit(self._fill, parts[0], *buffers[0])
-            for number in range(len(parts)):
-                count = waiting.result()
-                X, y = buffers[number % 2]
-                if number + 1 < len(parts):
-                    waiting = reader.submit(self._fill, parts[number + 1], *buffers[(number + 1) % 2])
-                yield X[:count], y[:count]
+    def _blocks(self, parts: list[Array], threads: int, recycle: bool) -> Generator[tuple[Any, ...], None, None]:
+        for block in self._reader.blocks(parts, threads, recycle=recycle):
+            yield self._as_given(block)
 
-    def _fill(self, first: npt.NDArray[np.int64], X: Array, y: Array) -> int:
-        """Read chunks into the buffers and return how many rows they have."""
-        count = np.minimum(self.chunk_rows, len(self) - first)
-        # Neighbours that are wanted in their order, all of them without shuffling, are one run.
-        starts = np.flatnonzero(np.concatenate([[True], first[1:] != first[:-1] + count[:-1]]))
-        runs, rows = first[starts], np.add.reduceat(count, starts)
-        self.X.read(runs, rows, X)
-        self.y.read(runs, rows, y)
-        return int(count.sum())
+    def _as_given(self, arrays: list[Array]) -> tuple[Any, ...]:
+        """Return arrays, one for each source, in the form in which rows, targets and weights were given."""
+        inputs = len(_named(self.X, "X"))
+        weights = arrays[len(arrays) :] if self.sample_weight is None else arrays[-1:]
+        targets = arrays[inputs : len(arrays) - len(weights)]
+        return _like(self.X, arrays[:inputs]), _like(self.y, targets), *weights
 
     def close(self) -> None:
-        """Close the files."""
-        self.X.close()
-        self.y.close()
+        """Close the files, and let go of memory kept for later blocks."""
+        self._reader.forget()
+        for source in self._reader.sources:
+            source.close()
 
     def __enter__(self) -> Stream:
         return self
@@ -219,7 +273,37 @@ class Stream:
 
     def __repr__(self) -> str:
         """Show what is streamed."""
-        return f"Stream({self.X.shape} {self.X.dtype}, {self.block_count} blocks of {self.block_rows} rows, seed={self.seed})"
+        shown = ", ".join(f"{s.shape} {s.dtype}" for s in _named(self.X, "X").values())
+        return f"Stream({shown}, {self.block_count} blocks of {self.block_rows} rows, seed={self.seed})"
+
+
+def _as_sources(rows: Any, name: str) -> Source | dict[str, Source]:
+    """Return rows as a source, or as one for each key of a dict.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are none, or the dict is empty.
+    """
+    if not isinstance(rows, Mapping):
+        return as_source(rows, name)
+    if not rows:
+        raise ValueError(f"{name!r} is an empty dict, expected arrays or files by name")
+    return {key: as_source(value, f"{name}[{key!r}]") for key, value in rows.items()}
+
+
+def _named(sources: Source | dict[str, Source], name: str) -> dict[str, Source]:
+    """Return sources by what errors call them."""
+    return {name: sources} if isinstance(sources, Source) else {f"{name}[{k!r}]": v for k, v in sources.items()}
+
+
+def _like(sources: Source | dict[str, Source], arrays: list[Array]) -> Any:
+    """Return one array, or a dict of them, as the sources are."""
+    return arrays[0] if isinstance(sources, Source) else dict(zip(sources, arrays, strict=True))
+
+
+def _row_bytes(source: Source) -> int:
+    return math.prod(source.shape[1:]) * source.dtype.itemsize
 
 
 def _power_of_two(most: int) -> int:

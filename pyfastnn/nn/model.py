@@ -524,7 +524,8 @@ class Model(Predicting):
             parts = (("X", "stored", "T"), ("columns", "stored", "i64"), ("starts", "rows", "i64"))
             read = [builder.value(f"{what}{suffix}", (f"{size}{suffix}",), dtype) for what, size, dtype in parts]
             features = {"features": math.prod(shape)}
-            x = builder.emit("gather_csr", (*read, index), features, outputs=(f"{prefix}x",), name="gather")[0]
+            scale = builder.value(f"{prefix}scale", (math.prod(shape),)) if name in self.preprocessors else None
+            x = builder.emit("gather_csr", (*read, index, scale), features, outputs=(f"{prefix}x",), name="gather")[0]
             return builder.view(x, (BATCH, *shape), f"{prefix}x as rows")
         data = builder.value(f"X{suffix}", ("m", math.prod(shape)), "any")
         preprocess = self.preprocessors.get(name)

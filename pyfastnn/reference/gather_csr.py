@@ -29,9 +29,13 @@ SHARE = 0.05
 """Of the items of a test matrix that are stored, at least one a row."""
 
 
-def gather_csr(data: Array, columns: Array, starts: Array, index: Array, *, features: float = 0) -> tuple[Array]:
-    """Return rows ``index`` of the matrix, dense; see `terms` for what is left out."""
-    return (terms(data, columns, starts, index, int(features))[0],)
+def gather_csr(
+    data: Array, columns: Array, starts: Array, index: Array, scale: Array | None = None, *, features: float = 0
+) -> tuple[Array]:
+    """Return rows ``index`` of the matrix, dense, each column times its scale; see `terms` for what is left out."""
+    x, _, _ = terms(data, columns, starts, index, int(features))
+    # Behind the sum, where the kernel scales each item: the same in exact numbers.
+    return (x if scale is None else np.where(x == 0, x, x * scale),)
 
 
 def terms(data: Array, columns: Array, starts: Array, index: Array, features: int) -> tuple[Array, Array, Array]:
@@ -55,10 +59,21 @@ def terms(data: Array, columns: Array, starts: Array, index: Array, features: in
     return x, size, count
 
 
-def _bound(r: Rounding, data: Array, columns: Array, starts: Array, index: Array, *, features: float = 0) -> tuple[Any]:
+def _bound(
+    r: Rounding,
+    data: Array,
+    columns: Array,
+    starts: Array,
+    index: Array,
+    scale: Array | None = None,
+    *,
+    features: float = 0,
+) -> tuple[Any]:
     _, size, count = terms(data, columns, starts, index, int(features))
-    # k items of a column need k - 1 roundings; the first is added to an exact zero.
-    return (np.where(count > 1, r.relative(1, size) * np.maximum(count - 1, 0), 0),)
+    # k items of a column need k - 1 roundings, the first is added to an exact zero; and one more for each product.
+    each = count - 1 if scale is None else count
+    size = size if scale is None else size * np.abs(scale)
+    return (np.where(each > 0, r.relative(1, size) * np.maximum(each, 0), 0),)
 
 
 def _matrix(rng: Rng, dtype: DTypeLike, m: int, f: int, each: int) -> dict[str, Array | None]:
@@ -76,13 +91,13 @@ def _matrix(rng: Rng, dtype: DTypeLike, m: int, f: int, each: int) -> dict[str, 
 
 def _case(rng: Rng, dtype: DTypeLike, m: int, n: int, f: int) -> Sample:
     each = min(f, max(1, int(SHARE * f)))
-    inputs = {**_matrix(rng, dtype, m, f, each), "index": rng.integers(0, m, n)}
+    inputs = {**_matrix(rng, dtype, m, f, each), "index": rng.integers(0, m, n), "scale": None}
     return Sample(label_of(m=m, n=n, f=f), inputs, {"features": float(f)})
 
 
 def _special(rng: Rng, dtype: DTypeLike) -> list[Sample]:
     inputs = _matrix(rng, dtype, 9, 40, 20)
-    inputs["index"] = np.array([3, 0, 8, 3, 5])
+    inputs |= {"index": np.array([3, 0, 8, 3, 5]), "scale": None}
     columns, starts = inputs["columns"], inputs["starts"]
     assert columns is not None and starts is not None
     rough = awkward(dtype)
@@ -96,6 +111,10 @@ def _special(rng: Rng, dtype: DTypeLike) -> list[Sample]:
         Sample("twice_the_same_column", {**inputs, "columns": columns // 4}, whole),
         Sample("columns_outside", {**inputs, "columns": alien}, whole),
         Sample("starts_outside", {**inputs, "starts": torn}, whole),
+        Sample("scaled", {**inputs, "scale": rng.uniform(0.01, 2, 40).astype(dtype)}, whole),
+        Sample("scaled_twice_the_same_column", {
+            **inputs, "columns": columns // 4, "scale": rng.standard_normal(40).astype(dtype)
+        }, whole),
         Sample("rows_outside", {**inputs, "index": np.array([9, -1, 2, 2**62, 0])}, whole),
         Sample("no_rows", {**inputs, "starts": starts[:1], "index": np.array([0, 1])}, whole),
         Sample("one_row_of_awkward_values", {
@@ -103,6 +122,7 @@ def _special(rng: Rng, dtype: DTypeLike) -> list[Sample]:
             "columns": np.arange(len(rough)),
             "starts": np.array([0, len(rough)]),
             "index": np.array([0, 0]),
+            "scale": None,
         }, {"features": float(len(rough))}),
     ]  # fmt: skip
 
@@ -115,6 +135,11 @@ def _errors(rng: Rng, dtype: DTypeLike) -> list[ErrorCase]:
     return [
         ErrorCase(Sample("columns_short", {**good, "columns": columns[:-1]}), ValueError, "gather_csr: 'columns' has shape"),
         ErrorCase(Sample("columns_int32", {**good, "columns": columns.astype(np.int32)}), TypeError, "'columns'.*int32"),
+        ErrorCase(
+            Sample("scale_short", {**good, "scale": np.ones(49, dtype)}),
+            ValueError,
+            r"gather_csr: 'scale' has shape \(49,\), expected 0 \(features\)",
+        ),
         ErrorCase(Sample("index_float", {**good, "index": index.astype(other)}), TypeError, "gather_csr: 'index'.*float"),
     ]  # fmt: skip
 

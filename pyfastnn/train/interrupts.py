@@ -18,10 +18,13 @@ class HeldInterrupts:
     ----------
     pressed : bool
         Whether Ctrl-C was pressed in the context.
+    fits : int
+        How many fits share it.
     """
 
     def __init__(self) -> None:
         self.pressed = False
+        self.fits = 1
         self._before: Any = None
 
     def __enter__(self) -> HeldInterrupts:

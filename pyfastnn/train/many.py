@@ -142,6 +142,7 @@ def side_by_side(trainers: Sequence[Trainer], fit: Callable[[int], None], at_onc
     """
     before = [trainer.threads for trainer in trainers]
     with HeldInterrupts() as interrupts:
+        interrupts.fits = at_once
 
         def work() -> None:
             for place in places:

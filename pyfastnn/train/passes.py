@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyfastnn import _core
+from pyfastnn._inputs import READ_AS_THEY_ARE, RowOf, as_weights
 from pyfastnn.backends.cpu import CpuPlan
-from pyfastnn.train.compiled import EVALUATION_BATCH, PLAIN, Form, Head
+from pyfastnn.train.compiled import EVALUATION_BATCH, Form, Head
 from pyfastnn.train.history import Row
-from pyfastnn.train.prepare import Data, as_stream, evaluation_data, stream_data, training_data
+from pyfastnn.train.prepare import Data, as_stream, evaluation_data, stream_data, targets_of, training_data
 
 if TYPE_CHECKING:
     from pyfastnn.data.stream import Stream
@@ -60,16 +61,20 @@ class Pass:
         Rows a step.
     heads : sequence of Head
         Outputs that have a loss; classifiers also count the rows that are right.
+    counts : dict, optional
+        What `counts` has found for these arrays in another pass, and will find.
     """
 
-    def __init__(self, data: Data, batch: int, heads: Sequence[Head]) -> None:
+    def __init__(
+        self, data: Data, batch: int, heads: Sequence[Head], counts: dict[str, NDArray[np.float64] | None] | None = None
+    ) -> None:
         self.chosen = data.chosen
         self.rows = data.count
         self.form = data.form
         self.batch = min(batch, self.rows)
         self.steps = -(-self.rows // self.batch)
         self.heads = heads
-        self._counts: dict[str, NDArray[np.float64] | None] = {}
+        self._counts = {} if counts is None else counts
         self.arrays: dict[str, Array] = {
             **data.arrays,
             "index": np.arange(self.rows, dtype=np.int64) if data.chosen is None else data.chosen.copy(),
@@ -127,17 +132,23 @@ class StreamPasses:
         self.batch = min(batch, block)
         whole, rest = divmod(self.rows, block)
         self.steps = whole * -(-block // self.batch) + -(-rest // self.batch)
-        self.form = PLAIN
+        self.form = Form(weighted=stream.sample_weight is not None)
         self._bound: set[str] = set()
+        # Rows that are read as they are fit each time if they fit once: dtype and shape are those of the source.
+        sources = stream.X if isinstance(stream.X, dict) else {"": stream.X}
+        floats = all(symbol.dtype != "int64" for symbol in trainer.model.network.inputs.values())
+        self._plain = floats and all(s.dtype in READ_AS_THEY_ARE for s in sources.values())
+        self._first: Data | None = None
+        self._whole: Data | None = None
+        self._outputs: dict[str, tuple[int, ...]] = {}
 
     def passes(self, seed: int, epoch: int, shuffle: bool) -> Generator[Pass, None, None]:
         """Yield the blocks of an epoch; the order within one follows from seed, epoch and its number."""
-        targets = self.name.replace("X", "y")
-        with closing(self.stream.blocks(epoch)) as blocks:
-            for number, (X, y) in enumerate(blocks):
-                row_of = partial(self._row, epoch, number)
-                data = evaluation_data(self.trainer, X, y, self.name, targets, row_of=row_of)
-                found = Pass(data, self.batch, self.trainer.heads)
+        shared = self.trainer.shared_interrupts
+        threads = (1 if shared is None else shared.fits) * (self.trainer.threads or _core.num_threads())
+        whole = self._in_place()
+        with closing(self._blocks(epoch, threads) if whole is None else self._places(whole, epoch, threads)) as blocks:
+            for number, found in enumerate(blocks):
                 self._bound.update(found.arrays)
                 if shuffle:
                     found.shuffle(_block_seed(seed, number), epoch)
@@ -149,9 +160,65 @@ class StreamPasses:
         first = block * (self.stream.block_rows // self.stream.chunk_rows)
         return int(self.stream.order(epoch)[first + chunk]) + offset
 
+    def _blocks(self, epoch: int, threads: int) -> Generator[Pass, None, None]:
+        """Yield passes over copies of the blocks."""
+        with closing(self.stream.blocks(epoch, threads=threads, recycle=True)) as blocks:
+            for number, (X, y, *weights) in enumerate(blocks):
+                data = self._data(partial(self._row, epoch, number), X, y, *weights)
+                yield Pass(data, self.batch, self.trainer.heads)
+
+    def _places(self, whole: Data, epoch: int, threads: int) -> Generator[Pass, None, None]:
+        """Yield passes over the arrays of the stream, each over the rows of a block where they are."""
+        counts: dict[str, NDArray[np.float64] | None] = {}
+        with closing(self.stream.numbers(epoch, threads=threads)) as blocks:
+            for rows in blocks:
+                data = Data(whole.arrays, len(rows), rows, whole.form)
+                yield Pass(data, self.batch, self.trainer.heads, counts)
+
+    def _in_place(self) -> Data | None:
+        """Return all rows, if they are arrays that plans can read where they are, and targets that take no more memory than blocks."""
+        arrays = self.stream.arrays() if self._plain else None
+        if self._whole is not None or arrays is None:
+            return self._whole
+        X, y, *weights = arrays
+        targets = y if isinstance(y, dict) else {head.output: y for head in self.trainer.heads}
+        converted = [targets[h.output].nbytes for h in self.trainer.heads if not h.counts and h.output in targets]
+        if sum(converted) > 2 * self.stream.block_bytes:
+            return None
+        y_name = self.name.replace("X", "y")
+        self._whole = evaluation_data(self.trainer, X, y, self.name, y_name, *weights)
+        return self._whole
+
+    def _data(self, row_of: RowOf, X: Any, y: Any, weights: Any = None) -> Data:
+        """Return a block as `evaluation_data` does; what one block has shown of the rows is not looked at again."""
+        trainer, name = self.trainer, self.name
+        model, targets = trainer.model, name.replace("X", "y")
+        if self._first is None or not self._plain:
+            found = self._first = evaluation_data(trainer, X, y, name, targets, weights, row_of)
+            self._outputs = model.output_shapes()
+            return found
+        rows: dict[str, Array] = X if isinstance(X, dict) else {next(iter(model.network.inputs)): X}
+        count = len(next(iter(rows.values())))
+        checked = None if weights is None else as_weights(weights, "sample_weight", count, name)
+        arrays = {
+            **self._first.arrays,
+            **{f"X{model.suffix(key, 'inputs')}": array for key, array in rows.items()},
+            **targets_of(trainer, y, self._outputs, count, checked, name, targets, row_of),
+        }
+        return Data(arrays, count, form=self.form)
+
     def unbind(self, plan: CpuPlan) -> None:
         """Let a plan forget the last block."""
+        self._first = self._whole = None
         plan.bind(dict.fromkeys(self._bound))
+
+
+_OF_STREAMS = {
+    "y": "which holds the targets",
+    "rows": "which is trained on whole",
+    "sample_weight": "which holds them: Stream(X, y, sample_weight)",
+}
+"""Why what else is given to a fit or an evaluation cannot stand beside a stream."""
 
 
 def training_passes(trainer: Trainer, X: Any, y: Any, rows: Any, weights: Any, batch: int) -> Passes:
@@ -161,8 +228,7 @@ def training_passes(trainer: Trainer, X: Any, y: Any, rows: Any, weights: Any, b
         return Pass(training_data(trainer, X, y, rows, weights), batch, trainer.heads)
     for name, value in (("y", y), ("rows", rows), ("sample_weight", weights)):
         if value is not None:
-            why = "which holds the targets" if name == "y" else "which is trained on whole, every row counting the same"
-            raise ValueError(f"fit: {name!r} was given, but 'X' is a Stream, {why}")
+            raise ValueError(f"fit: {name!r} was given, but 'X' is a Stream, {_OF_STREAMS[name]}")
     stream_data(trainer, stream)
     return StreamPasses(trainer, stream, batch)
 
@@ -174,10 +240,12 @@ def evaluation_passes(trainer: Trainer, X: Any, y: Any, x_name: str, y_name: str
         return Pass(evaluation_data(trainer, X, y, x_name, y_name, weights), EVALUATION_BATCH, trainer.heads)
     for name, value in ((y_name, y), ("sample_weight", weights)):
         if value is not None:
-            raise ValueError(f"{name!r} was given, but {x_name!r} is a Stream, which holds the targets and no weights")
+            held = _OF_STREAMS["sample_weight" if name == "sample_weight" else "y"]
+            raise ValueError(f"{name!r} was given, but {x_name!r} is a Stream, {held}")
     return StreamPasses(trainer, stream, EVALUATION_BATCH, x_name)
 
 
+@lru_cache(maxsize=1 << 16)
 def _block_seed(seed: int, block: int) -> int:
     """Return the seed of the order within a block; the first has that of the trainer, as rows in memory have."""
     if block == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from collections.abc import Iterator, Mapping
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 Inputs = Mapping[str, "Array | Csr | Source"]
+
+CHECKED_AT_ONCE = 1 << 20
+"""Weights of a stream that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def _fitted_for_shapes(model: Model, inputs: Inputs, chosen: NDArray[np.int64] |
 def stream_data(trainer: Trainer, stream: Stream) -> None:
     """Check what is known of a stream before its blocks are, then build what is missing, as `training_data`.
 
-    Labels are read whole; other targets are checked block by block.
+    Labels are read whole, weights a piece at a time; other targets are checked block by block.
 
     Raises
     ------
@@ -124,13 +128,46 @@ def stream_data(trainer: Trainer, stream: Stream) -> None:
         If the stream does not fit the model. Nothing of the model has changed then.
     """
     model = trainer.model
-    if len(model.network.inputs) > 1:
-        raise TypeError(f"'X' is a Stream, expected a dict with the inputs {', '.join(model.network.inputs)}")
-    as_inputs(stream.X[:1], "X", model)
-    inputs: Inputs = {next(iter(model.network.inputs)): stream.X}
-    y = stream.y[:] if any(head.counts for head in trainer.heads) else stream.y[:1]
+    names = model.network.inputs
+    if isinstance(stream.X, dict):
+        rows = stream.X
+    elif len(names) > 1:
+        raise TypeError(
+            f"'X' is a Stream of one array, expected one of a dict with the inputs {', '.join(names)}: "
+            f"Stream({{{', '.join(f'{k!r}: ...' for k in names)}}}, y)"
+        )
+    else:
+        rows = {next(iter(names)): stream.X}
+    first, _ = as_inputs({name: source[:1] for name, source in rows.items()}, "X", model)
+    inputs: Inputs = {name: rows[name] for name in first}
+    first_weight = _checked_weights(stream)
     with _fitted_for_shapes(model, inputs, None):
-        _checked(trainer, inputs, len(y), None, y, None)
+        outputs = model.output_shapes(model.shapes_of(inputs))
+        given = _by_output(stream.y, "y", trainer)
+        classes, made = _known(trainer)
+        for head in trainer.heads:
+            shown = _shown("y", head, stream.y)
+            source = _given(given, head, shown, "X")
+            wanted, of_first = (source[:], None) if head.counts else (source[:1], first_weight)
+            _encoded_targets(
+                trainer, head, wanted, shown, len(wanted), outputs, classes, made, of_first, operator.index
+            )
+        _complete_all(trainer, inputs, None, classes, made)
+
+
+def _checked_weights(stream: Stream) -> NDArray[np.float64] | None:
+    """Check the weights of a stream a few MiB at a time; return that of the first row."""
+    source = stream.sample_weight
+    if source is None:
+        return None
+    if math.prod(source.shape[1:]) != 1:
+        raise ValueError(
+            f"'sample_weight' has shape {source.shape}, expected ({len(stream)},) as 'X' has {len(stream)} rows"
+        )
+    for begin in range(0, len(source), CHECKED_AT_ONCE):
+        part = source[begin : begin + CHECKED_AT_ONCE]
+        as_weights(part, "sample_weight", len(part), "X")
+    return as_weights(source[:1], "sample_weight", 1, "X")
 
 
 def _checked(
@@ -144,10 +181,9 @@ def _checked(
     model = trainer.model
     outputs = model.output_shapes(model.shapes_of(inputs))
     given = _by_output(y, "y", trainer)
-    without = {head.output for head in trainer.heads if not head.counts}
-    classes = {k: labels for k, labels in model.classes.items() if k not in without}
-    loss_arrays = dict(trainer.loss_arrays)
+    classes, loss_arrays = _known(trainer)
     row_weights = None if weights is None else as_weights(weights, "sample_weight", count, "X")
+    rows = count if chosen is None else len(chosen)
     arrays: dict[str, Array] = {}
     for head in trainer.heads:
         shown = _shown("y", head, y)
@@ -156,38 +192,77 @@ def _checked(
             wanted = np.asarray(wanted)
             _check_rows(wanted, shown, count)
             wanted = wanted[chosen]
-        rows = count if chosen is None else len(chosen)
-        if head.counts and head.output not in classes:
-            wanted = np.asarray(wanted)
-            _check_rows(wanted, shown, rows)
-            kept = wanted if head.loss.ignore_index is None else split_ignored(wanted, head.loss.ignore_index, shown)[0]
-            if len(kept) == 0:
-                raise ValueError(
-                    f"{shown!r} holds nothing but the label {head.loss.ignore_index!r}, which the loss ignores"
-                )
-            classes[head.output] = find_classes(kept, _width(outputs[head.output], model))
         row_of = operator.index if chosen is None else chosen.__getitem__
-        encoded = _encoded(wanted, shown, head, outputs[head.output], classes, model, row_of)
-        _check_rows(encoded, shown, rows)
         weighing = row_weights if row_weights is None or chosen is None else row_weights[chosen]
-        _check_range(encoded, shown, head, weighing, row_of)
-        arrays.update(_loss_arrays(trainer, head, classes, encoded, loss_arrays))
+        encoded = _encoded_targets(trainer, head, wanted, shown, rows, outputs, classes, loss_arrays, weighing, row_of)
+        arrays.update(loss_arrays[head.output][1])
         if chosen is not None:
             everywhere = np.zeros((count, *encoded.shape[1:]), encoded.dtype)
             everywhere[chosen] = encoded
             encoded = everywhere
         arrays.update(_target_arrays(head, encoded, row_weights, model))
-    complete(trainer, inputs, chosen)
-    model.classes = classes
-    model.tasks = {**model.tasks, **{head.output: head.loss.task for head in trainer.heads}}
-    trainer.loss_arrays = loss_arrays
+    _complete_all(trainer, inputs, chosen, classes, loss_arrays)
     read, sparse = input_arrays({k: v for k, v in inputs.items() if isinstance(v, (np.ndarray, Csr))}, model)
     return Data({**read, **arrays}, rows, chosen, Form(weights is not None, sparse))
 
 
+def _known(trainer: Trainer) -> tuple[dict[str, Array], dict[str, tuple[Any, dict[str, Array]]]]:
+    """Return copies of what the model knows of classes, and the trainer of what its losses read."""
+    without = {head.output for head in trainer.heads if not head.counts}
+    classes = {k: labels for k, labels in trainer.model.classes.items() if k not in without}
+    return classes, dict(trainer.loss_arrays)
+
+
+def _encoded_targets(
+    trainer: Trainer,
+    head: Head,
+    wanted: Any,
+    shown: str,
+    rows: int,
+    outputs: Mapping[str, tuple[int, ...]],
+    classes: dict[str, Array],
+    loss_arrays: dict[str, tuple[Any, dict[str, Array]]],
+    weights: NDArray[np.float64] | None,
+    row_of: RowOf,
+) -> Array:
+    """Check and encode the targets of an output; find its classes and what its loss reads where they are not known."""
+    if head.counts and head.output not in classes:
+        wanted = np.asarray(wanted)
+        _check_rows(wanted, shown, rows)
+        kept = wanted if head.loss.ignore_index is None else split_ignored(wanted, head.loss.ignore_index, shown)[0]
+        if len(kept) == 0:
+            raise ValueError(
+                f"{shown!r} holds nothing but the label {head.loss.ignore_index!r}, which the loss ignores"
+            )
+        classes[head.output] = find_classes(kept, _width(outputs[head.output], trainer.model))
+    encoded = _encoded(wanted, shown, head, outputs[head.output], classes, trainer.model, row_of)
+    _check_rows(encoded, shown, rows)
+    _check_range(encoded, shown, head, weights, row_of)
+    _loss_arrays(trainer, head, classes, encoded, loss_arrays)
+    return encoded
+
+
+def _complete_all(
+    trainer: Trainer,
+    inputs: Inputs,
+    chosen: NDArray[np.int64] | None,
+    classes: dict[str, Array],
+    loss_arrays: dict[str, tuple[Any, dict[str, Array]]],
+) -> None:
+    """Make what the model lacks, now that everything has been checked."""
+    complete(trainer, inputs, chosen)
+    trainer.model.classes = classes
+    trainer.model.tasks = {**trainer.model.tasks, **{head.output: head.loss.task for head in trainer.heads}}
+    trainer.loss_arrays = loss_arrays
+
+
 def _fitted_on(rows: Array | Csr | Source, chosen: NDArray[np.int64] | None) -> Any:
-    """Return what preprocessing is fitted on, which sparse rows are refused for."""
-    return rows if chosen is None or not isinstance(rows, np.ndarray) else rows[chosen]
+    """Return what preprocessing is fitted on."""
+    if chosen is None:
+        return rows
+    if isinstance(rows, Csr):
+        return rows.take(chosen)
+    return rows[chosen] if isinstance(rows, np.ndarray) else rows
 
 
 def _target_arrays(head: Head, encoded: Array, weights: NDArray[np.float64] | None, model: Model) -> dict[str, Array]:
@@ -223,18 +298,36 @@ def evaluation_data(
     if count == 0:
         raise ValueError(f"{x_name!r} has no rows")
     outputs = model.output_shapes()
-    given = _by_output(y, y_name, trainer)
     row_weights = None if weights is None else as_weights(weights, "sample_weight", count, x_name)
     arrays, sparse = input_arrays(inputs, model)
+    arrays.update(targets_of(trainer, y, outputs, count, row_weights, x_name, y_name, row_of))
+    for head in trainer.heads:
+        arrays.update(_loss_arrays(trainer, head, model.classes, None, trainer.loss_arrays))
+    return Data(arrays, count, form=Form(weights is not None, sparse))
+
+
+def targets_of(
+    trainer: Trainer,
+    y: Any,
+    outputs: Mapping[str, tuple[int, ...]],
+    count: int,
+    weights: NDArray[np.float64] | None,
+    x_name: str,
+    y_name: str,
+    row_of: RowOf,
+) -> dict[str, Array]:
+    """Check and encode the targets of some rows for a built model, and return them with the weights of the rows as the plans want them."""
+    model = trainer.model
+    given = _by_output(y, y_name, trainer)
+    arrays: dict[str, Array] = {}
     for head in trainer.heads:
         shown = _shown(y_name, head, y)
         wanted = _given(given, head, shown, x_name)
         encoded = _encoded(wanted, shown, head, outputs[head.output], model.classes, model, row_of)
         _check_rows(encoded, shown, count, x_name)
-        _check_range(encoded, shown, head, row_weights, row_of)
-        arrays.update(_target_arrays(head, encoded, row_weights, model))
-        arrays.update(_loss_arrays(trainer, head, model.classes, None, trainer.loss_arrays))
-    return Data(arrays, count, form=Form(weights is not None, sparse))
+        _check_range(encoded, shown, head, weights, row_of)
+        arrays.update(_target_arrays(head, encoded, weights, model))
+    return arrays
 
 
 def loss_settings(head: Head, classes: Array | None) -> tuple[Any, ...]:

@@ -162,8 +162,8 @@ class Trainer(Changeable):
             Training rows. float32, float64 and uint8 arrays are read in place (C-contiguous ones without a copy); other numbers are
             converted to the model's dtype. A dict by input if there are several.
 
-            A CSR matrix of SciPy becomes dense a batch at a time; its stored items are copied to the model's dtype, its indices to
-            int64, and csc or coo matrices are converted to CSR first, a second copy. Preprocessing is refused.
+            A CSR matrix of SciPy becomes dense a batch at a time; its items are copied to the model's dtype, its indices to int64;
+            csc and coo matrices are converted first, a second copy. Preprocessing may only scale, as ``MaxAbs()`` does.
 
             A stream is trained on block by block, each one in a new order of its rows that follows from seed, epoch and block; what
             this page says of an epoch's guard then holds for a block, and the last step of a block takes what is left of it.
@@ -174,10 +174,10 @@ class Trainer(Changeable):
             Numbers of the rows to train on, for folds and samples with repetition: the bits are those of ``fit(X[rows], y[rows])``,
             and ``X`` is not copied.
         X_val, y_val : array_like, optional
-            Validation rows and targets, evaluated behind every epoch; a stream without ``y_val`` too.
+            Validation rows and targets, evaluated behind every epoch; a stream without ``y_val`` too, with the weights it may have.
         sample_weight : array_like, shape (n,), optional
-            Weights of the rows, 0 or more: the loss of a batch is the weighted mean, 0 if all its weights are. The loss of an epoch is
-            the weighted mean too, and rows of weight 0 are left out of its accuracy.
+            Weights of the rows, 0 or more: the loss of a batch is the weighted mean, 0 if all its weights are. So is the loss of an epoch;
+            rows of weight 0 are left out of its accuracy. None with a stream, which may hold them.
         epochs : int, default 10
             Epochs to add.
         batch_size : int, default 32
@@ -285,7 +285,7 @@ class Trainer(Changeable):
         Parameters
         ----------
         X, y, sample_weight : array_like
-            Raw rows, targets and weights, as for `fit`.
+            Raw rows, targets and weights, as for `fit`; or a stream of them alone.
 
         Returns
         -------
@@ -464,7 +464,7 @@ class Trainer(Changeable):
         known = compiled.train.graphs["train"].values
         state = {k: v for k, v in {**self.model.arrays(), **self.slots}.items() if k in known}
         kept = {k: v.copy() for k, v in state.items()}
-        arrays = {**state, **self.model.folded(), **data.arrays}
+        arrays = {k: v for k, v in {**self.model.folded(), **state, **data.arrays}.items() if k in known}
         try:
             return compare(compiled.train, "train", data.rows, arrays, hyper=self.hyper_rows(compiled.groups, 1))
         finally:

@@ -6,14 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from pyfastnn._names import unknown
-from pyfastnn.data.preprocessing.affine import Center, MinMax, Rescale, Standardize
+from pyfastnn.data.preprocessing.affine import Center, MaxAbs, MinMax, Rescale, Standardize
 from pyfastnn.data.preprocessing.base import Array, Preprocessor
 from pyfastnn.data.preprocessing.compose import Compose
 from pyfastnn.data.preprocessing.projection import PCA, Whiten
 
-__all__ = ["PCA", "Center", "Compose", "MinMax", "Preprocessor", "Rescale", "Standardize", "Whiten", "from_config"]
+__all__ = [
+    "PCA",
+    "Center",
+    "Compose",
+    "MaxAbs",
+    "MinMax",
+    "Preprocessor",
+    "Rescale",
+    "Standardize",
+    "Whiten",
+    "from_config",
+]
 
-_REGISTRY: dict[str, type[Preprocessor]] = {c.name: c for c in (Center, MinMax, PCA, Rescale, Standardize, Whiten)}
+_REGISTRY: dict[str, type[Preprocessor]] = {
+    c.name: c for c in (Center, MaxAbs, MinMax, PCA, Rescale, Standardize, Whiten)
+}
 
 
 def from_config(config: Mapping[str, Any], state: Mapping[str, Array] | None) -> Preprocessor:
@@ -59,7 +72,7 @@ def _single(config: Mapping[str, Any]) -> Preprocessor:
     name = config.get("name")
     if not isinstance(name, str) or name not in _REGISTRY:
         raise ValueError(unknown("preprocessing", name, [*_REGISTRY, Compose.name]))
-    settings = {k: v for k, v in config.items() if k != "name"}
+    settings = {**_REGISTRY[name]._added, **{k: v for k, v in config.items() if k != "name"}}
     allowed = _REGISTRY[name]()._settings()
     for key in settings:
         if key not in allowed:

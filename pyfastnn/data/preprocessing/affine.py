@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
+from pyfastnn._inputs import Csr
 from pyfastnn._names import unknown
+from pyfastnn.data.preprocessing import sparse
 from pyfastnn.data.preprocessing.base import (
     Array,
     Config,
@@ -18,7 +21,7 @@ from pyfastnn.data.preprocessing.base import (
     chunk_rows,
 )
 
-__all__ = ["Affine", "Center", "MinMax", "Rescale", "Standardize", "moments"]
+__all__ = ["Affine", "Center", "MaxAbs", "MinMax", "Rescale", "Standardize", "moments"]
 
 PER = ("feature", "channel", "all")
 SMALLEST_DEVIATION = 2.0**-126  # smallest normal float32: its inverse still is a float32
@@ -68,15 +71,26 @@ class Standardize(Affine):
     per : {"feature", "channel", "all"}, default "feature"
         What shares one mean and deviation: every single feature has its own, all values of one
         channel (the last axis: colours of NHWC images), or the whole array has one.
+    with_mean : bool, default True
+        Whether the mean is subtracted. If not, ``shift_ = 0``: zeros stay zeros, so rows may be sparse.
     """
 
     name = "standardize"
+    _added: ClassVar[Config] = {"with_mean": True}
 
-    def __init__(self, per: str = "feature") -> None:
+    def __init__(self, per: str = "feature", with_mean: bool = True) -> None:
         self.per = _check_per("Standardize", per)
+        if not isinstance(with_mean, (bool, np.bool_)):
+            raise TypeError(f"Standardize: 'with_mean' is {with_mean!r}, expected True or False")
+        self.with_mean = bool(with_mean)
+
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether it is a scale alone."""
+        return not self.with_mean
 
     def _settings(self) -> Config:
-        return {"per": self.per}
+        return {"per": self.per, "with_mean": self.with_mean}
 
     def _statistics(self, X: Rows) -> tuple[Floats, Floats]:
         mean, variance = moments(X, self.per)
@@ -85,7 +99,7 @@ class Standardize(Affine):
         deviation = np.sqrt(variance)
         scale = np.ones_like(deviation)
         np.divide(1.0, deviation, out=scale, where=deviation >= SMALLEST_DEVIATION)
-        return mean, scale
+        return mean if self.with_mean else np.zeros_like(mean), scale
 
 
 class Center(Affine):
@@ -116,7 +130,7 @@ class Center(Affine):
 class Rescale(Affine):
     """Map the interval ``[low, high]`` onto [0, 1]: ``shift_ = low``, ``scale_ = 1/(high - low)``.
 
-    Values outside the interval go outside [0, 1]; nothing is clipped.
+    Values outside the interval go outside [0, 1]; nothing is clipped. With ``low=0`` zeros stay zeros, so rows may be sparse.
 
     Parameters
     ----------
@@ -135,6 +149,11 @@ class Rescale(Affine):
             raise ValueError(f"Rescale: low={low}, high={high}: expected finite with low < high")
         self.low = float(low)
         self.high = float(high)
+
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether it is a scale alone."""
+        return self.low == 0.0
 
     def _settings(self) -> Config:
         return {"low": self.low, "high": self.high}
@@ -165,6 +184,7 @@ class MinMax(Affine):
         return {"per": self.per}
 
     def _statistics(self, X: Rows) -> tuple[Floats, Floats]:
+        assert not isinstance(X, Csr)  # refused by fit
         width = _width(X, self.per)
         low, high = np.full(width, np.inf), np.full(width, -np.inf)
         step = chunk_rows(X)
@@ -179,6 +199,48 @@ class MinMax(Affine):
         return low, scale
 
 
+class MaxAbs(Affine):
+    """Divide by the largest absolute training value, which maps into [-1, 1] and leaves zeros alone: rows may be sparse.
+
+    ``shift_ = 0``, ``scale_ = 1 / max(abs(x))``. Features that are 0 everywhere (under ``2**-126``) get scale 1. Later values beyond the
+    largest go outside [-1, 1]; nothing is clipped.
+
+    Parameters
+    ----------
+    per : {"feature", "channel", "all"}, default "feature"
+        What shares one largest value: every single feature has its own, all values of one channel (the last axis: colours of NHWC images),
+        or the whole array has one.
+    """
+
+    name = "maxabs"
+
+    def __init__(self, per: str = "feature") -> None:
+        self.per = _check_per("MaxAbs", per)
+
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether it is a scale alone: it is."""
+        return True
+
+    def _settings(self) -> Config:
+        return {"per": self.per}
+
+    def _statistics(self, X: Rows) -> tuple[Floats, Floats]:
+        width = _width(X, self.per)
+        if isinstance(X, Csr):
+            largest = sparse.largest(X, width)
+        else:
+            largest = np.zeros(width)
+            step = chunk_rows(X)
+            for begin in range(0, X.shape[0], step):
+                # In float64 already: the absolute value of the smallest int would not fit its dtype.
+                x = np.abs(X[begin : begin + step].reshape(-1, width).astype(np.float64))
+                np.maximum(largest, x.max(axis=0), out=largest)
+        scale = np.ones(width)
+        np.divide(1.0, largest, out=scale, where=largest >= SMALLEST_DEVIATION)
+        return np.zeros(width), scale
+
+
 def _check_per(kind: str, per: str) -> str:
     if not isinstance(per, str):
         raise TypeError(f"{kind}: 'per' is {per!r}, expected one of {', '.join(PER)}")
@@ -190,7 +252,7 @@ def _check_per(kind: str, per: str) -> str:
 def _width(X: Rows, per: str) -> int:
     """Return how many groups of values have a number of their own."""
     features = X.size // X.shape[0]
-    return {"feature": features, "channel": X.shape[-1] if X.ndim > 1 else 1, "all": 1}[per]
+    return {"feature": features, "channel": X.shape[-1] if len(X.shape) > 1 else 1, "all": 1}[per]
 
 
 def moments(X: Rows, per: str) -> tuple[Floats, Floats]:
@@ -200,6 +262,8 @@ def moments(X: Rows, per: str) -> tuple[Floats, Floats]:
     group is subtracted before anything is summed: a constant group then has variance 0 exactly.
     """
     width = _width(X, per)
+    if isinstance(X, Csr):
+        return sparse.moments(X, width)
     first = X[0].reshape(-1)[:width].astype(np.float64)
     mean = np.zeros(width)
     squares = np.zeros(width)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from pyfastnn._inputs import ONLY_SCALES, Csr, as_csr, is_sparse
 from pyfastnn.data.errors import CHUNK_ELEMENTS, count_nonfinite
+from pyfastnn.data.preprocessing.sparse import canonical, nonfinite_of
 from pyfastnn.data.sources import Source
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ __all__ = ["Array", "Config", "Floats", "Preprocessor", "Rows"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
-Rows = Array | Source
+Rows = Array | Source | Csr
 Config = dict[str, Any]
 P = TypeVar("P", bound="Preprocessor")
 
@@ -53,8 +55,8 @@ class Preprocessor:
 
         Parameters
         ----------
-        X : ndarray of float32, float64 or uint8, shape (n, ...), or a source of such rows
-            At least one row. Not changed, and read a few MiB at a time.
+        X : ndarray of float32, float64 or uint8, shape (n, ...), a source of such rows, or a sparse matrix of SciPy
+            At least one row. Not changed, and read a few MiB at a time. Sparse rows, where `keeps_zeros`, are never made dense.
 
         Returns
         -------
@@ -64,14 +66,18 @@ class Preprocessor:
         Raises
         ------
         TypeError
-            If ``X`` is not an ndarray or source of one of these dtypes.
+            If ``X`` is not an ndarray or source of one of these dtypes, or is sparse and its zeros would become other numbers.
         ValueError
             If ``X`` has no rows or no features, or holds NaN or infinity.
         """
-        self._check_input(X)
+        if isinstance(X, Csr) or is_sparse(X):
+            self._check_sparse(X, "X", "biuf")
+            X = canonical(as_csr(X, "X", None, np.dtype(np.float64)))
+        else:
+            self._check_input(X)
         if X.shape[0] == 0 or X.size == 0:
             raise ValueError(f"{type(self).__name__}: 'X' has shape {X.shape}, which is empty")
-        total, columns, first, in_first = count_nonfinite(X)
+        total, columns, first, in_first = nonfinite_of(X) if isinstance(X, Csr) else count_nonfinite(X)
         if total:
             more = f" ({total} in {columns} columns)" if columns > 1 else ""
             raise ValueError(
@@ -81,12 +87,12 @@ class Preprocessor:
         self._learn(X)
         return self
 
-    def transform(self, X: Array, dtype: npt.DTypeLike = np.float32) -> Array:
+    def transform(self, X: Any, dtype: npt.DTypeLike = np.float32) -> Any:
         """Apply what was learned.
 
         Parameters
         ----------
-        X : ndarray of float32, float64 or uint8, shape (n, ...)
+        X : ndarray of float32, float64 or uint8, shape (n, ...), or a sparse matrix of SciPy
             Rows with as many values as those given to `fit`. NaN stays NaN.
         dtype : dtype, default float32
             Either float32 or float64. Computed in float64 and rounded once.
@@ -94,55 +100,68 @@ class Preprocessor:
         Returns
         -------
         ndarray of dtype, shape (n, *output_shape(row shape))
-            A new C-contiguous array.
+            A new C-contiguous array; of a sparse matrix a new one in compressed rows (CSR).
 
         Raises
         ------
         TypeError
-            If ``X`` or ``dtype`` is of another type.
+            If ``X`` or ``dtype`` is of another type, or ``X`` is sparse and its zeros would become other numbers.
         ValueError
             If a row has another number of values.
         RuntimeError
             If `fit` was not called.
         """
-        self._check_array(X)
+        sparse = is_sparse(X)
+        if sparse:
+            self._check_sparse(X, "X", "biuf")
+        else:
+            self._check_array(X)
         wanted = np.dtype(dtype)
         if wanted not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise TypeError(f"{type(self).__name__}: 'dtype' is {wanted}, expected float32 or float64")
         self._check_fitted()
         self._check_width(X, self.shift_.size)
+        if sparse:
+            return _with_columns_times(X, self.scale_, wanted)
         out = np.empty((X.shape[0], *self.output_shape(X.shape[1:])), wanted)
         for rows in _chunks(X):
             x = X[rows].reshape(-1, self.shift_.size).astype(np.float64)
             out[rows] = self._apply(x).reshape(-1, *out.shape[1:])
         return out
 
-    def inverse_transform(self, Z: Array) -> Array:
+    def inverse_transform(self, Z: Any) -> Any:
         """Undo `transform`, as far as it can be undone.
 
         Parameters
         ----------
-        Z : ndarray of float32 or float64, shape (n, ...)
+        Z : ndarray of float32 or float64, shape (n, ...), or a sparse matrix of SciPy
             Rows with as many values as `transform` gives.
 
         Returns
         -------
         ndarray, dtype of Z
-            A new C-contiguous array of the shape of ``Z``; of shape (n, features) where `transform` changes the number of values.
+            A new C-contiguous array of the shape of ``Z``; of shape (n, features) where `transform` changes the number of values. Of a
+            sparse matrix a new one in compressed rows (CSR).
 
         Raises
         ------
         TypeError
-            If ``Z`` is not an ndarray of float32 or float64.
+            If ``Z`` is not an ndarray of float32 or float64, or is sparse and its zeros would become other numbers.
         ValueError
             If a row has another number of values.
         RuntimeError
             If `fit` was not called.
         """
-        self._check_array(Z, name="Z", allowed=("float32", "float64"))
+        sparse = is_sparse(Z)
+        if sparse:
+            self._check_sparse(Z, "Z", "f")
+        else:
+            self._check_array(Z, name="Z", allowed=("float32", "float64"))
         self._check_fitted()
         outputs = self._outputs()
         self._check_width(Z, outputs, name="Z")
+        if sparse:
+            return _with_columns_times(Z, 1.0 / self.scale_, Z.dtype)
         features = self.shift_.size
         shape = Z.shape if outputs == features else (Z.shape[0], features)
         out = np.empty(shape, Z.dtype)
@@ -176,6 +195,11 @@ class Preprocessor:
     @property
     def needs_fit_for_shape(self) -> bool:
         """Whether `output_shape` is known only once `fit` was called."""
+        return False
+
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether its settings make it a scale alone, whatever the data: then rows may be sparse."""
         return False
 
     # Inside a network
@@ -271,6 +295,9 @@ class Preprocessor:
     _mixes: bool = False
     """Whether there is a matrix."""
 
+    _added: ClassVar[Config] = {}
+    """Settings that files of earlier versions lack, and what they mean there."""
+
     def _settings(self) -> Config:
         raise NotImplementedError
 
@@ -291,6 +318,10 @@ class Preprocessor:
             y = y @ self.matrix_
         return y if self.bias_ is None else y + self.bias_
 
+    def _scaled(self, rows: Csr) -> Csr:
+        """Return sparse rows transformed, in float64, where zeros stay zeros."""
+        return Csr(rows.data * self.scale_[rows.columns], rows.columns, rows.starts, rows.shape)
+
     def _undo(self, z: Floats) -> Floats:
         raise NotImplementedError
 
@@ -310,7 +341,7 @@ class Preprocessor:
 
     def _check_input(
         self,
-        x: Rows,
+        x: Array | Source,
         name: str = "X",
         allowed: tuple[str, ...] = ("float32", "float64", "uint8"),
         kinds: tuple[type, ...] = (np.ndarray, Source),
@@ -328,7 +359,17 @@ class Preprocessor:
     ) -> None:
         self._check_input(x, name, allowed, (np.ndarray,))
 
-    def _check_width(self, x: Array, wanted: int, name: str = "X") -> None:
+    def _check_sparse(self, x: Any, name: str, kinds: str) -> None:
+        if not self.keeps_zeros:
+            raise TypeError(
+                f"{self!r}: {name!r} is a sparse matrix, of whose zeros it would make other numbers, {ONLY_SCALES}; or pass "
+                f"{name}.toarray()"
+            )
+        if x.dtype.kind not in kinds:
+            wanted = "floats" if kinds == "f" else "numbers"
+            raise TypeError(f"{type(self).__name__}: {name!r} is a sparse matrix of {x.dtype}, expected {wanted}")
+
+    def _check_width(self, x: Any, wanted: int, name: str = "X") -> None:
         found = math.prod(x.shape[1:])
         if found != wanted:
             raise ValueError(
@@ -336,7 +377,14 @@ class Preprocessor:
             )
 
 
-def chunk_rows(X: Rows) -> int:
+def _with_columns_times(X: Any, factor: Floats, dtype: np.dtype[Any]) -> Any:
+    """Return a sparse matrix in compressed rows, each column times its factor, rounded once from float64."""
+    found = X.tocsr().astype(np.float64)
+    found.data *= factor[found.indices]
+    return found.astype(dtype)
+
+
+def chunk_rows(X: Array | Source) -> int:
     """Return how many rows are about 8 MiB as float64."""
     return max(1, CHUNK_ELEMENTS // max(1, math.prod(X.shape[1:])))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pyfastnn._inputs import Csr
 from pyfastnn.data.preprocessing.base import Array, Config, Floats, Preprocessor, Rows
 from pyfastnn.data.sources import Runs, Source
 
@@ -72,6 +73,11 @@ class Compose(Preprocessor):
         """Whether `output_shape` is known only once `fit` was called."""
         return any(part.needs_fit_for_shape for part in self.parts)
 
+    @property
+    def keeps_zeros(self) -> bool:
+        """Whether all parts are scales alone."""
+        return all(part.keeps_zeros for part in self.parts)
+
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of a row behind the preprocessing, given that of a raw one."""
         shape = input_shape
@@ -90,7 +96,7 @@ class Compose(Preprocessor):
         seen = X
         for part in self.parts:
             part.fit(seen)
-            seen = _Transformed(seen, part)
+            seen = part._scaled(seen) if isinstance(seen, Csr) else _Transformed(seen, part)
         self._fold()
 
     def _fold(self) -> None:
@@ -143,7 +149,7 @@ class Compose(Preprocessor):
 class _Transformed(Source):
     """Rows as a fitted part makes them, computed when they are wanted, in float64."""
 
-    def __init__(self, rows: Rows, part: Preprocessor) -> None:
+    def __init__(self, rows: Array | Source, part: Preprocessor) -> None:
         self._rows, self._part = rows, part
         self.shape = (rows.shape[0], *part.output_shape(rows.shape[1:]))
         self.dtype = np.dtype(np.float64)

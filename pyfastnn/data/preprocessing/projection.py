@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from pyfastnn._inputs import Csr
 from pyfastnn._names import unknown
 from pyfastnn.data.preprocessing.affine import moments
 from pyfastnn.data.preprocessing.base import Array, Config, Floats, Preprocessor, Rows, check_arrays, chunk_rows
+from pyfastnn.data.sources import Source
 
 __all__ = ["PCA", "Whiten"]
 
@@ -78,6 +80,7 @@ class _Projection(Preprocessor):
         return min(features, int(np.searchsorted(np.cumsum(ratio), self.components - 1e-12)) + 1)
 
     def _learn(self, X: Rows) -> None:
+        assert not isinstance(X, Csr)  # refused by fit
         features = X.size // X.shape[0]
         self._check_features(features)
         if isinstance(self.components, int):
@@ -257,7 +260,7 @@ class Whiten(_Projection):
             return (forward @ axes, axes.T @ back) if self.method == "zca" else (forward, back)
 
 
-def _principal(X: Rows, mean: Floats) -> tuple[Floats, Floats]:
+def _principal(X: Array | Source, mean: Floats) -> tuple[Floats, Floats]:
     """Return the variances along the principal axes, largest first, and the axes as rows."""
     features = mean.size
     covariance = np.zeros((features, features))
