@@ -69,6 +69,9 @@ class Plan:
         threads: int = 0,
         step_ns: NDArray[np.int64] | None = None,
         then: str = "",
+        also: str | None = None,
+        every: int = 1,
+        offset: int = 0,
     ) -> tuple[int, str]: ...
     def restore(self, name: str) -> None: ...
     def trace(

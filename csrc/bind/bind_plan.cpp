@@ -142,6 +142,9 @@ class PyPlan {
     kThreads,
     kStepNs,
     kThen,
+    kAlso,
+    kEvery,
+    kOffset,
     kArguments
   };
 
@@ -168,6 +171,11 @@ class PyPlan {
     const bool snapshot = args[kSnapshot] != nullptr && PyObject_IsTrue(args[kSnapshot]) == 1;
     const std::string then = args[kThen] == nullptr ? std::string() : as_text(args[kThen], "plan", "then");
     StepList* const last = then.empty() ? nullptr : &plan_.list(then);
+    if (args[kAlso] != nullptr) {
+      request.also = &plan_.list(as_text(args[kAlso], "plan", "also"));
+      if (args[kEvery] != nullptr) request.every = as_whole(args[kEvery], "plan", "every");
+      if (args[kOffset] != nullptr) request.offset = as_whole(args[kOffset], "plan", "offset");
+    }
     PythonPoll poll(args[kProgress]);
     request.poll = &poll;
     PythonFunctions functions(functions_, functions_.empty() ? py::object() : py::cast(this));
@@ -337,8 +345,9 @@ class PyPlan {
 };
 
 PyObject* run_entry(PyObject* self, PyObject* const* args, Py_ssize_t given, PyObject* keywords) {
-  static const char* const kNames[] = {"name",         "rows",     "batch",    "arrays",  "hyper",   "watch", "limit",
-                                       "limit_factor", "snapshot", "progress", "threads", "step_ns", "then"};
+  static const char* const kNames[] = {"name",  "rows",         "batch",    "arrays",   "hyper",   "watch",
+                                       "limit", "limit_factor", "snapshot", "progress", "threads", "step_ns",
+                                       "then",  "also",         "every",    "offset"};
   static const Signature<PyPlan::kArguments> signature("run", kNames, 4, 3);
   return guarded([&] {
     PyObject* found[PyPlan::kArguments];
@@ -364,7 +373,8 @@ void bind_plan(py::module_& m) {
       .def_property_readonly("scratch_bytes", &PyPlan::scratch_bytes);
   static PyMethodDef run = {"run", method_pointer(&run_entry), METH_FASTCALL | METH_KEYWORDS,
                             "run(name, rows, batch, arrays={}, *, hyper=None, watch=None, limit=inf, limit_factor=0, "
-                            "snapshot=False, progress=None, threads=0, step_ns=None, then='')"};
+                            "snapshot=False, progress=None, threads=0, step_ns=None, then='', also=None, every=1, "
+                            "offset=0)"};
   plan.attr("run") =
       py::reinterpret_steal<py::object>(PyDescr_NewMethod(reinterpret_cast<PyTypeObject*>(plan.ptr()), &run));
 }

@@ -18,7 +18,10 @@ std::vector<Value> make_values(const py::list& values) {
     for (const auto& dim : row[2].cast<py::tuple>()) value.dims.push_back(dim.cast<std::int64_t>());
     value.external = row[3].cast<bool>();
     const auto advance = row[4].cast<std::string>();
-    value.advance = advance == "row" ? Advance::row : advance == "step" ? Advance::step : Advance::none;
+    value.advance = advance == "row"      ? Advance::row
+                    : advance == "step"   ? Advance::step
+                    : advance == "record" ? Advance::record
+                                          : Advance::none;
     value.view_of = row.size() > 5 ? row[5].cast<int>() : -1;
     out.push_back(std::move(value));
   }
@@ -83,9 +86,10 @@ void bind_array(Plan& plan, int id, py::handle array, bool written) {
   if (value.dtype == "any" ? view.dtype == DType::i64 : view.dtype != expected)
     throw py::type_error("plan: '" + name + "' has dtype " + dtype_name(view.dtype) + ", expected " +
                          (value.dtype == "any" ? "float32, float64 or uint8" : dtype_name(expected)));
-  const bool free_rows = !value.dims.empty() && (value.dims[0] < 0 || value.advance == Advance::step);
+  const bool records = value.advance == Advance::record;
+  const bool free_rows = records || (!value.dims.empty() && (value.dims[0] < 0 || value.advance == Advance::step));
   std::int64_t per_row = 1;
-  for (std::size_t d = free_rows ? 1 : 0; d < value.dims.size(); ++d) per_row *= value.dims[d];
+  for (std::size_t d = free_rows && !records ? 1 : 0; d < value.dims.size(); ++d) per_row *= value.dims[d];
   const std::int64_t rows = free_rows ? (view.ndim > 0 ? view.shape[0] : 0) : 1;
   if (view.ndim == 0 || view.size() != rows * per_row)
     throw std::invalid_argument("plan: '" + name + "' has shape " + shape_text(view) + ", expected " +

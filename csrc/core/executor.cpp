@@ -51,6 +51,8 @@ void check_bound(const Plan& plan, const StepList& list, const RunRequest& reque
       wanted = request.rows;
     else if (value.advance == Advance::step)
       wanted = steps;
+    else if (value.advance == Advance::record)
+      wanted = request.records(steps);
     else if (!value.dims.empty() && value.dims[0] == kBatch)
       wanted = std::min(request.batch, request.rows);
     if (value.bound_rows < wanted)
@@ -78,16 +80,38 @@ void check_indices(const Plan& plan, const StepList& list, const RunRequest& req
   }
 }
 
-void set_pointers(const Plan& plan, const StepList& list, Prepared& prepared, std::int64_t step, std::int64_t batch,
-                  bool moving_only) {
+// All that must hold before the first step.
+void check_list(const Plan& plan, StepList& list, const RunRequest& request, std::int64_t steps) {
+  for (const Step& step : list.steps) {
+    if (step.foreign() && request.foreign == nullptr)
+      throw std::invalid_argument("plan: '" + list.name + "' holds a function, which cannot be called here");
+    if (!step.foreign() && !op_schema(step.op).hyper.empty() &&
+        (request.hyper == nullptr || step.group >= request.hyper_groups ||
+         (request.hyper_steps != 1 && request.hyper_steps < steps)))
+      throw std::invalid_argument("plan: " + op_schema(step.op).name + " reads hyper row " +
+                                  std::to_string(step.group) + ", and 'hyper' has too few steps or groups");
+  }
+  check_bound(plan, list, request, steps);
+  if (list.checked_version != plan.bindings()) {
+    check_overlap(plan, list);
+    list.checked_version = plan.bindings();
+  }
+  check_indices(plan, list, request);
+}
+
+void set_pointers(const Plan& plan, const StepList& list, Prepared& prepared, std::int64_t step, std::int64_t record,
+                  std::int64_t batch, bool moving_only) {
   for (const PointerSlot& slot : list.slots) {
     const Value& value = plan.values()[static_cast<std::size_t>(slot.value)];
     if (moving_only && value.advance == Advance::none) continue;
     OpCall& call = prepared.calls[static_cast<std::size_t>(slot.step)];
     View& view = slot.output ? call.out[slot.arg] : call.in[slot.arg];
     std::int64_t skip = 0;
+    const std::int64_t row_items = value.bound_rows > 0 ? value.bound_items / value.bound_rows : 0;
     if (value.advance == Advance::row)
-      skip = step * batch * (value.bound_rows > 0 ? value.bound_items / value.bound_rows : 0);
+      skip = step * batch * row_items;
+    else if (value.advance == Advance::record)
+      skip = record * row_items;
     else if (value.advance == Advance::step)
       skip = step;
     view.data = static_cast<char*>(value.data) + skip * item_size(view.dtype);
@@ -148,26 +172,35 @@ struct Loop {
 void Loop::run(Team& team) {
   double limit = request.limit;
   Clock::time_point next_poll = Clock::now() + kPollEvery;
-  const FetchAhead fetch(plan, list);
+  const FetchAhead main_fetch(plan, list), other_fetch(plan, request.also == nullptr ? list : *request.also);
+  std::int64_t record = 0;
+  bool main_placed = false;
   const std::int64_t poll_steps = list.full.cost < kShortStepNs ? 16 : 1;
   for (std::int64_t k = 0; k < steps; ++k) {
     const bool is_tail = k + 1 == steps && tail_rows != list.full.rows;
-    Prepared& prepared = is_tail ? list.tail : list.full;
-    set_pointers(plan, list, prepared, k, request.batch, k > 0 && !is_tail);
+    const bool other = request.takes_other(k);
+    StepList& now = other ? *request.also : list;
+    const FetchAhead& fetch = other ? other_fetch : main_fetch;
+    Prepared& prepared = is_tail ? now.tail : now.full;
+    set_pointers(plan, now, prepared, k, record, request.batch, main_placed && !other && !is_tail);
+    if (other)
+      ++record;
+    else
+      main_placed = true;
     if (fetch.by >= 0 && !is_tail)
       prepared.calls[static_cast<std::size_t>(fetch.by)].ahead = fetch.after(k, steps, request.batch, tail_rows);
     const double* hyper = request.hyper == nullptr ? nullptr
                                                    : request.hyper + (request.hyper_steps == 1 ? 0 : k) *
                                                                          request.hyper_groups * kHyperFields;
-    const bool paced = team.size() > 1 && !is_tail;
+    const bool paced = team.size() > 1 && !is_tail && !other;
     const std::int64_t begun = paced ? now_ns() : 0;
     if (paced) team.set_alone(list.pace.alone());
-    for (std::size_t s = 0; s < list.steps.size(); ++s) {
+    for (std::size_t s = 0; s < now.steps.size(); ++s) {
       OpCall& call = prepared.calls[s];
-      const Step& step = list.steps[s];
+      const Step& step = now.steps[s];
       call.scratch = plan.shared.data();
       if (hyper != nullptr) call.hyper = hyper + step.group * kHyperFields;
-      const bool timed = request.step_ns != nullptr || request.hook != nullptr;
+      const bool timed = !other && (request.step_ns != nullptr || request.hook != nullptr);
       const std::int64_t start = timed ? now_ns() : 0;
       if (!step.foreign()) {
         run_call(call, kernel(step.op, plan.options().float_type), team, plan.local.data(), local_stride);
@@ -233,33 +266,27 @@ RunResult run(Plan& plan, StepList& list, const RunRequest& request) {
                                 std::to_string(plan.options().max_batch));
   const std::int64_t steps = (request.rows + request.batch - 1) / request.batch;
   const std::int64_t tail_rows = request.rows - (steps - 1) * request.batch;
-  for (const Step& step : list.steps) {
-    if (step.foreign() && request.foreign == nullptr)
-      throw std::invalid_argument("plan: '" + list.name + "' holds a function, which cannot be called here");
-    if (!step.foreign() && !op_schema(step.op).hyper.empty() &&
-        (request.hyper == nullptr || step.group >= request.hyper_groups ||
-         (request.hyper_steps != 1 && request.hyper_steps < steps)))
-      throw std::invalid_argument("plan: " + op_schema(step.op).name + " reads hyper row " +
-                                  std::to_string(step.group) + ", and 'hyper' has too few steps or groups");
-  }
-  check_bound(plan, list, request, steps);
-  if (list.checked_version != plan.bindings()) {
-    check_overlap(plan, list);
-    list.checked_version = plan.bindings();
-  }
-  check_indices(plan, list, request);
+  if (request.also != nullptr && (request.also == &list || request.every < 1 || request.offset < 0))
+    throw std::invalid_argument("plan: 'also' must be another list, 'every' at least 1 and 'offset' at least 0");
+  StepList* const lists[] = {&list, request.also};
+  for (StepList* each : lists)
+    if (each != nullptr) check_list(plan, *each, request, steps);
 
   if (request.rows == 0) return RunResult();
 
   // All memory is taken here; the loop below allocates nothing.
-  plan.prepare(list, list.full, std::min(request.batch, request.rows));
-  std::int64_t shared = list.full.shared_bytes, local = list.full.local_bytes;
-  double widest = list.full.widest;
-  if (tail_rows != list.full.rows) {
-    plan.prepare(list, list.tail, tail_rows);
-    shared = std::max(shared, list.tail.shared_bytes);
-    local = std::max(local, list.tail.local_bytes);
-    widest = std::max(widest, list.tail.widest);
+  std::int64_t shared = 0, local = 0;
+  double widest = -1;
+  const auto make_ready = [&](const StepList& each, Prepared& prepared, std::int64_t rows) {
+    plan.prepare(each, prepared, rows);
+    shared = std::max(shared, prepared.shared_bytes);
+    local = std::max(local, prepared.local_bytes);
+    widest = std::max(widest, prepared.widest);
+  };
+  for (StepList* each : lists) {
+    if (each == nullptr) continue;
+    make_ready(*each, each->full, std::min(request.batch, request.rows));
+    if (tail_rows != each->full.rows) make_ready(*each, each->tail, tail_rows);
   }
   plan.shared.reserve(shared);
   plan.local.reserve(local * request.threads);

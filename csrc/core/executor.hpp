@@ -41,6 +41,15 @@ struct RunRequest {
   Poll* poll = nullptr;
   StepHook* hook = nullptr;
   Foreign* foreign = nullptr;
+  StepList* also = nullptr;  // taken instead in the steps k with (k + offset) % every == 0; it writes the same state
+  std::int64_t every = 1;
+  std::int64_t offset = 0;  // 0 or more
+
+  bool takes_other(std::int64_t k) const { return also != nullptr && (k + offset) % every == 0; }
+  // Those of the first `steps` steps that take it.
+  std::int64_t records(std::int64_t steps) const {
+    return also == nullptr ? 0 : (steps + offset + every - 1) / every - (offset + every - 1) / every;
+  }
 };
 
 struct RunResult {

@@ -248,7 +248,8 @@ void Plan::place(StepList& list) const {
 
 void Plan::bind(int id, void* data, DType dtype, std::int64_t rows, std::int64_t items) {
   Value& bound = value(id);
-  if (dtype != bound.bound_dtype || rows != bound.bound_rows) ++version_;
+  // How many records there is room for is no shape of a step.
+  if (dtype != bound.bound_dtype || (rows != bound.bound_rows && bound.advance != Advance::record)) ++version_;
   if (data != bound.data || items != bound.bound_items) ++bindings_;
   bound.data = data;
   bound.bound_dtype = dtype;

@@ -19,8 +19,8 @@ namespace pfn {
 constexpr std::int64_t kBatch = -1;
 constexpr std::int64_t kAny = -2;
 
-// How an external value moves from one step of a run to the next.
-enum class Advance { none, row, step };
+// How an external value moves from one step of a run to the next; a record is a step that takes the other list.
+enum class Advance { none, row, step, record };
 
 struct Value {
   std::string name;

@@ -26,7 +26,7 @@ class CpuPlan:
     graphs : mapping of str to Graph
         One step list each; parameters and state are shared by name.
     outputs : mapping of str to str
-        Activations written to bound arrays, and how they advance (``"row"``, ``"step"``, ``"none"``).
+        Activations written to bound arrays, and how they advance (``"row"``, ``"step"``, ``"record"``, ``"none"``).
     max_batch : int
         Rows of the largest step.
     dtype : str
@@ -83,6 +83,9 @@ class CpuPlan:
         threads: int = 0,
         step_ns: NDArray[np.int64] | None = None,
         then: str = "",
+        also: str | None = None,
+        every: int = 1,
+        offset: int = 0,
     ) -> tuple[int, str]:
         """Run a step list over ``rows`` rows in batches, in one native call without the GIL.
 
@@ -110,6 +113,11 @@ class CpuPlan:
             One item per step of the list; nanoseconds are added.
         then : str
             Another step list, run once when this one is done.
+        also : str, optional
+            Another step list that writes the same state: taken instead of ``name`` in the steps ``k`` (from 0) with
+            ``(k + offset) % every == 0``. What it alone writes may advance by ``"record"``, one row for each such step.
+        every, offset : int
+            Which steps those are.
 
         Returns
         -------
@@ -139,6 +147,9 @@ class CpuPlan:
             threads=threads,
             step_ns=step_ns,
             then=then,
+            also=also,
+            every=every,
+            offset=offset,
         )
         return steps, reason
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyfastnn.diagnose.activations import ActivationStatistics, LayerStatistics, activation_statistics
     from pyfastnn.diagnose.gradients import GradientCheck, gradient_check
+    from pyfastnn.diagnose.monitor import Monitor
     from pyfastnn.diagnose.rate_range import LearningRateRange, lr_find
     from pyfastnn.diagnose.sanity import Check, Preflight, preflight
+    from pyfastnn.diagnose.statistics import Statistics
+    from pyfastnn.diagnose.verdicts import TrainingWarning, Verdict
 
 __all__ = [
     "ActivationStatistics",
@@ -16,7 +19,11 @@ __all__ = [
     "GradientCheck",
     "LayerStatistics",
     "LearningRateRange",
+    "Monitor",
     "Preflight",
+    "Statistics",
+    "TrainingWarning",
+    "Verdict",
     "activation_statistics",
     "gradient_check",
     "lr_find",
@@ -29,7 +36,11 @@ _HOME = {
     "GradientCheck": "gradients",
     "LayerStatistics": "activations",
     "LearningRateRange": "rate_range",
+    "Monitor": "monitor",
     "Preflight": "sanity",
+    "Statistics": "statistics",
+    "TrainingWarning": "verdicts",
+    "Verdict": "verdicts",
     "activation_statistics": "activations",
     "gradient_check": "gradients",
     "lr_find": "rate_range",

@@ -84,9 +84,11 @@ from pyfastnn.functional.sample_norm import (
     layer_norm_backward,
 )
 from pyfastnn.functional.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
+from pyfastnn.functional.statistics import activation_summary, sum_of_squared_differences
 from pyfastnn.functional.weights import ema_step, l1_gradient, l1_penalty, max_norm
 
 __all__ = [
+    "activation_summary",
     "adagrad_step",
     "adam_step",
     "adamw_step",
@@ -183,6 +185,7 @@ __all__ = [
     "softmax_cross_entropy",
     "softplus",
     "softplus_backward",
+    "sum_of_squared_differences",
     "sum_of_squares",
     "tanh",
     "tanh_backward",

@@ -59,7 +59,8 @@ def lower(graphs: Mapping[str, Graph], outputs: Mapping[str, str]) -> Lowered:
         Name of the step list to graph. Activations of different graphs are kept apart, everything else is shared by name.
     outputs : mapping of str to str
         Activation name to how its memory moves between steps: ``"row"`` (one row per row of the batch), ``"step"`` (one item a
-        step) or ``"none"``. These are written to arrays bound by the caller. Inputs with a batch dimension move by row.
+        step), ``"record"`` (the whole value for each step that takes its list instead of another) or ``"none"``. These are
+        written to arrays bound by the caller. Inputs with a batch dimension move by row.
 
     Returns
     -------

@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfastnn._names import unknown
+from pyfastnn.diagnose.monitor import from_config as monitor_from_config
+from pyfastnn.diagnose.statistics import statistics_of, statistics_tensors
+from pyfastnn.diagnose.verdicts import from_config as verdict_from_config
 from pyfastnn.io import safetensors
 from pyfastnn.io.model_file import from_file, parse_json, to_file
 from pyfastnn.io.safetensors import ModelFileError
@@ -29,6 +32,7 @@ Array = NDArray[Any]
 _SLOT = "optimizer/"
 _HISTORY = "history/"
 _LOSS = "loss/"
+_STATISTICS = "statistics/"
 
 
 def save(trainer: Trainer, path: str | Path) -> None:
@@ -57,6 +61,8 @@ def save(trainer: Trainer, path: str | Path) -> None:
         tensors[_HISTORY + column] = np.array([row.get(column, math.nan) for row in trainer.history.rows], np.float64)
     for _, arrays in trainer.loss_arrays.values():
         tensors.update({_LOSS + name: array for name, array in arrays.items()})
+    watched, layers = statistics_tensors(trainer.history.statistics)
+    tensors.update({_STATISTICS + name: array for name, array in watched.items()})
     first = trainer.first_loss
     settings = {
         "loss": {head.output: head.loss.kind for head in trainer.heads},
@@ -71,6 +77,9 @@ def save(trainer: Trainer, path: str | Path) -> None:
         "step_count": trainer.step_count,
         "first_loss": first if math.isfinite(first) else None,
         "begun": trainer.slots.begun,
+        "monitor": None if trainer.monitor is None else trainer.monitor.config(),
+        "watched": layers,
+        "verdicts": [verdict.config() for verdict in trainer.history.verdicts],
     }
     safetensors.write(path, tensors, {**metadata, "format": "pyfastnn checkpoint", "trainer": json.dumps(settings)})
 
@@ -111,6 +120,7 @@ def load(path: str | Path) -> Trainer:
             seed=settings["seed"],
             guard=settings["guard"],
             precision=settings.get("precision", "float32"),
+            monitor=monitor_from_config(settings["monitor"]) if "monitor" in settings else True,
         )
         trainer.epoch = _count(settings, "epoch")
         trainer.step_count = _count(settings, "step_count")
@@ -124,6 +134,9 @@ def load(path: str | Path) -> Trainer:
             array[...] = given
         _read_loss_arrays(trainer, tensors)
         trainer.history.rows.extend(_history(tensors))
+        watched = {k.removeprefix(_STATISTICS): v for k, v in tensors.items() if k.startswith(_STATISTICS)}
+        trainer.history.statistics = statistics_of(watched, settings.get("watched", []))
+        trainer.history.verdicts.extend(verdict_from_config(verdict) for verdict in settings.get("verdicts", []))
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise ModelFileError(f"the checkpoint does not describe a training run: {error}") from None
     return trainer

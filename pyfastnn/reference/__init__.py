@@ -31,6 +31,7 @@ from pyfastnn.reference import (
     prelu,
     sample_norm,
     softmax,
+    statistics,
     weights,
 )
 from pyfastnn.reference.interpreter import interpret
@@ -71,5 +72,6 @@ __all__ = [
     "sample_norm",
     "softmax",
     "specs",
+    "statistics",
     "weights",
 ]

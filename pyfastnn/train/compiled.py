@@ -26,6 +26,7 @@ from pyfastnn.graph.schema import Dim
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
+from pyfastnn.train.probes import Probes, watched_graph
 from pyfastnn.train.updates import COMMON, Groups, emit_updates, groups_of, penalty_graph
 
 Array = NDArray[Any]
@@ -232,6 +233,8 @@ class Compiled:
         The hyper rows of its parameters.
     penalties : ndarray of float64
         One item per penalty of a parameter that decays, written by the list ``"penalty"``.
+    probes : Probes or None
+        What the list ``"watched"`` writes beside all that ``"train"`` does, if there is one.
     """
 
     train: CpuPlan
@@ -240,9 +243,15 @@ class Compiled:
     key: tuple[Any, ...]
     groups: Groups = COMMON
     penalties: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    probes: Probes | None = None
 
 
 EVALUATION_BATCH = 256
+
+
+def _scores(graph: Graph) -> list[str]:
+    """Return what the losses of a training step read first: scores."""
+    return [node.inputs[0] for node in graph.nodes if set(node.outputs) & set(result_values(graph)) and node.inputs[0]]
 
 
 def compile_plans(
@@ -255,6 +264,7 @@ def compile_plans(
     *,
     bf16: bool = False,
     form: Form = PLAIN,
+    watched: bool = False,
 ) -> Compiled:
     """Compile the plans of a trainer and bind all its arrays.
 
@@ -272,6 +282,8 @@ def compile_plans(
         Kept as ``Compiled.key``.
     bf16, form : bool and Form
         As for `training_graph`; evaluation is never rounded.
+    watched : bool, default False
+        Whether the training step is also made in the form that says how training goes (`pyfastnn.train.probes`).
     """
     groups = groups_of(model, optimizer, slots)
     train_graph = training_graph(model, loss, optimizer, bf16=bf16, form=form, groups=groups)
@@ -281,6 +293,10 @@ def compile_plans(
     counts = result_values(train_graph)
     graphs = {"train": train_graph, "penalty": penalty} if decaying else {"train": train_graph}
     outputs = {**dict.fromkeys(counts, "step"), **dict.fromkeys(decaying, "none")}
+    probes: Probes | None = None
+    if watched:
+        graphs["watched"], probes = watched_graph(train_graph, list(model.trained()), _scores(train_graph))
+        outputs.update(dict.fromkeys(probes.widths, "record"))
     dtype = model.dtype.name
     train = CpuPlan(graphs, outputs, max_batch=batch, dtype=dtype)
     arrays = {**model.arrays(), **model.folded()}
@@ -295,4 +311,4 @@ def compile_plans(
 
     penalties = np.zeros(len(decaying))
     train.bind({name: penalties[i : i + 1] for i, name in enumerate(decaying)})
-    return Compiled(train, evaluation, batch, key, groups, penalties)
+    return Compiled(train, evaluation, batch, key, groups, penalties, probes)

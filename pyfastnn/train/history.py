@@ -5,9 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyfastnn._names import unknown
+from pyfastnn.diagnose.statistics import Statistics
+
+if TYPE_CHECKING:
+    from pyfastnn.diagnose.verdicts import Verdict
 
 Row = dict[str, float]
 
@@ -45,11 +49,17 @@ class History:
     stop_reason : str
         Why the last fit ended: ``"finished"``, ``"interrupted"``, ``"nonfinite"``, ``"limit"``, ``"max_steps"``,
         ``"max_seconds"`` or ``"callback"``.
+    statistics : Statistics
+        A row for every watched step (`pyfastnn.diagnose.Monitor`): how far updates moved weights, gradients, activations.
+    verdicts : list of Verdict
+        What was said about the run, in words, each once.
     """
 
     def __init__(self, rows: list[Row] | None = None) -> None:
         self.rows: list[Row] = rows if rows is not None else []
         self.stop_reason = ""
+        self.statistics = Statistics()
+        self.verdicts: list[Verdict] = []
 
     @property
     def columns(self) -> list[str]:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyfastnn.diagnose.verdicts import TrainingWarning
 from pyfastnn.train.compiled import Compiled
 from pyfastnn.train.history import Row
 from pyfastnn.train.interrupts import HeldInterrupts
 from pyfastnn.train.passes import Pass, Passes, StreamPasses, Tally, evaluated
 from pyfastnn.train.progress import Progress
+from pyfastnn.train.watching import steps_of, stopped, watching
 
 if TYPE_CHECKING:
     from pyfastnn.train.trainer import Trainer
@@ -94,12 +96,15 @@ class Loop:
                 if stop != "finished" or self.budget <= 0 or interrupts.pressed or time.perf_counter() >= self.deadline:
                     break
         trainer.epoch += 1
+        watched = watching(trainer, self.compiled.probes)
         row = self._row(tally, time.perf_counter() - begun)
         if self.validation is not None:
             plan = self.compiled.evaluation(self.validation.form)
             found = evaluated(self.validation, trainer.heads, plan, trainer.threads, lambda _: interrupts.pressed)
             row.update({f"val_{k}": v for k, v in (found or {}).items()})
         trainer.history.rows.append(row)
+        if watched is not None:
+            watched.judge(done, self.data.batch)
         self.progress.epoch(row)
         if interrupts.pressed or (stop == "interrupted" and time.perf_counter() < self.deadline):
             return "interrupted"
@@ -125,11 +130,13 @@ class Loop:
                 self.progress.step(done + steps)
             return interrupts.pressed or time.perf_counter() >= self.deadline
 
+        watched = watching(trainer, self.compiled.probes)
+        results, also = ({}, {}) if watched is None else watched.request(steps_of(data, rows))
         steps, stop = self.compiled.train.run(
             "train",
             rows,
             data.batch,
-            data.arrays,
+            {**data.arrays, **results} if results else data.arrays,
             hyper=trainer.hyper_rows(self.compiled.groups, data.steps, self.data.steps, done),
             watch="loss" if guarded else None,
             limit=3.0 * trainer.first_loss if lecture and not first else math.inf,
@@ -138,11 +145,14 @@ class Loop:
             progress=poll,
             threads=trainer.threads,
             then="penalty" if trainer.optimizer.penalized and self.compiled.penalties.size else "",
+            **also,
         )
         if first and steps:
             trainer.first_loss = float(data.arrays["loss"][0])
         if stop in ("nonfinite", "limit"):
             self.compiled.train.restore("train")
+        elif watched is not None:
+            watched.keep(results, data.arrays["loss"], steps)
         self._last_rate = float(trainer.hyper.rates[max(steps, 1) - 1])
         return steps, stop
 
@@ -182,9 +192,11 @@ class Loop:
         elif math.isfinite(value):
             what += " and the update behind it made weights NaN or infinite"
         start = "block" if isinstance(self.data, StreamPasses) else "epoch"
+        remedy = f"try a smaller learning_rate than {self._last_rate:g}"
+        stopped(self.trainer, self.trainer.step_count + steps, what, remedy, value)
         warnings.warn(
             f"training stopped at step {before + steps} of epoch {self.trainer.epoch + 1}: {what}. The weights are those of "
-            f"the start of the {start}; try a smaller learning_rate than {self._last_rate:g}",
-            RuntimeWarning,
+            f"the start of the {start}; {remedy}",
+            TrainingWarning,
             stacklevel=5,
         )

@@ -11,6 +11,7 @@ import numpy as np
 
 from pyfastnn import _core
 from pyfastnn._names import unknown
+from pyfastnn.diagnose.monitor import Monitor, checked_monitor
 from pyfastnn.nn import losses
 from pyfastnn.nn.layer import Layer, number
 from pyfastnn.nn.losses import Loss
@@ -31,6 +32,7 @@ class Changeable:
     _loss_weights: dict[str, float]
     _optimizer: Optimizer
     _precision: str
+    _monitor: Monitor | None
 
     @property
     def loss(self) -> Loss | Mapping[str, Loss]:
@@ -70,6 +72,15 @@ class Changeable:
     def precision(self, precision: str) -> None:
         check_precision(precision, self.model)
         self._precision = precision
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """What training is watched for, or None."""
+        return self._monitor
+
+    @monitor.setter
+    def monitor(self, monitor: Monitor | bool | None) -> None:
+        self._monitor = checked_monitor(monitor)
 
 
 def check_trainer(model: Any, metrics: str | Sequence[str], seed: int, guard: str | None, threads: int) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pyfastnn._inputs import Csr, as_inputs
 from pyfastnn._names import helpful_keywords
+from pyfastnn.diagnose.monitor import Monitor
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
@@ -38,7 +39,7 @@ Array = NDArray[Any]
 class Trainer(Changeable):
     """Trains a model: an epoch is one native call.
 
-    ``loss``, ``loss_weights``, ``optimizer``, ``precision``, ``guard`` and ``threads`` may be set anew between fits.
+    ``loss``, ``loss_weights``, ``optimizer``, ``precision``, ``monitor``, ``guard`` and ``threads`` may be set anew between fits.
 
     Parameters
     ----------
@@ -68,6 +69,8 @@ class Trainer(Changeable):
         forward and backward of every `nn.Linear` with more than 16 inputs and outputs. Sums, weights, moments, gradients, biases,
         everything else, and all evaluation and prediction stay float32. It needs a processor with AVX512-BF16 and a model of float32
         (``"float32"`` lets a float64 model compute in float64).
+    monitor : bool or pyfastnn.diagnose.Monitor, default True
+        Watch every 50th step of a fit, and warn (`pyfastnn.diagnose.TrainingWarning`) of what goes wrong; None is False. No bit changes.
 
     Attributes
     ----------
@@ -101,10 +104,12 @@ class Trainer(Changeable):
         guard: str | None = "nonfinite",
         threads: int = 0,
         precision: str = "float32",
+        monitor: Monitor | bool | None = True,
     ) -> None:
         check_trainer(model, metrics, seed, guard, threads)
         self.model = model
         self.precision = precision
+        self.monitor = monitor
         self.loss = loss
         self.loss_weights = loss_weights
         self.loss_arrays: dict[str, tuple[Any, dict[str, Any]]] = {}
@@ -565,7 +570,15 @@ class Trainer(Changeable):
 
     def _key(self, form: Form = PLAIN) -> tuple[Any, ...]:
         """Return what plans are compiled for, beside the batch size."""
-        return self._optimizer.structure, self.model.version, self._precision, self._loss, self._loss_weights, form
+        return (
+            self._optimizer.structure,
+            self.model.version,
+            self._precision,
+            self._loss,
+            self._loss_weights,
+            self._monitor is not None,
+            form,
+        )
 
     def _current(self, form: Form | None = PLAIN) -> Compiled | None:
         """Return the compiled plans unless something they were made for has changed; None takes them for data of any form."""
@@ -590,5 +603,6 @@ class Trainer(Changeable):
             self._key(form),
             bf16=self.precision == "bf16",
             form=form,
+            watched=self._monitor is not None,
         )
         return self._compiled
