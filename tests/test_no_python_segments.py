@@ -122,7 +122,7 @@ def targets(task, rng):
 def ops_of(model, loss="softmax_cross_entropy", rule="adam", weighted=False):
     """Take one step, and count the ops of the steps of its plan and of the evaluation."""
     rng = rng_of("no python")
-    trainer = fnn.Trainer(model, loss, rule)
+    trainer = fnn.Trainer(model, loss, rule, monitor=None)
     words = next(iter(model.network.inputs.values())).dtype == "int64"
     shape = (ROWS, *model.input_shape)
     X = rng.integers(0, 7, shape) if words else rng.standard_normal(shape)

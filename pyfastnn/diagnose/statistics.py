@@ -69,9 +69,9 @@ class Statistics(Sequence[dict[str, Any]]):
     """Rows of numbers about single training steps; each row is made when it is read.
 
     A row holds ``step`` (counted from 1), ``epoch``, ``loss`` (of the batch) and ``layers``. A weight (``"linear_1.w"``) has
-    ``update_ratio`` (norm of the update over norm of the weight), ``gradient_norm`` and ``weight_norm``; an activation (``"relu_1"``) ``mean``, ``std``,
-    ``min``, ``max``, ``dead`` (share of units zero on the whole batch), ``saturated`` (share of items beyond 0.99 of a bounded range) and
-    ``histogram`` (counts of 24 bins from min to max).
+    ``update_ratio`` (norm of the update over norm of the weight), ``gradient_norm`` and ``weight_norm``; an activation (``"relu_1"``)
+    ``mean``, ``std``, ``min``, ``max``, ``dead`` (share of units zero on the whole batch), ``saturated`` (share of items beyond 0.99 of a
+    bounded range) and ``histogram`` (counts of 24 bins from min to max).
 
     Attributes
     ----------

@@ -91,6 +91,8 @@ class Seen:
         Loss of the very first step.
     batch : int
         Rows of a step.
+    epoch_steps : int
+        Steps of an epoch.
     """
 
     history: History
@@ -98,6 +100,19 @@ class Seen:
     step: int
     first_loss: float
     batch: int
+    epoch_steps: int
+
+    def still(self, epochs: int, improvement: float) -> bool:
+        """Return whether the last epochs, which are as many steps as records are judged over, have brought nothing.
+
+        An equal number before them must be there to compare with. Runs of few steps are left alone: those of full batches end so.
+        """
+        losses = self.column("loss")
+        enough = epochs * self.epoch_steps >= self.monitor.records * self.monitor.every
+        if not enough or len(losses) < 2 * epochs or not all(map(math.isfinite, losses)):
+            return False
+        before, now = min(losses[:-epochs]), min(losses[-epochs:])
+        return now > before - improvement * abs(before)
 
     def column(self, name: str) -> list[float]:
         """Return a column of the history; empty unless every epoch has it."""
@@ -217,18 +232,10 @@ def _overfitting(seen: Seen) -> Verdict | None:
     )
 
 
-def _still(losses: Sequence[float], epochs: int, improvement: float) -> bool:
-    """Return whether the last epochs brought nothing; an equal number before them must be there to compare with."""
-    if len(losses) < 2 * epochs or not all(map(math.isfinite, losses)):
-        return False
-    before, now = min(losses[:-epochs]), min(losses[-epochs:])
-    return now > before - improvement * abs(before)
-
-
 def _underfitting(seen: Seen) -> Verdict | None:
     m = seen.monitor
     accuracy, validation = seen.column("accuracy"), seen.column("val_accuracy")
-    if not validation or not _still(seen.column("loss"), m.epochs, 10 * m.improvement):
+    if not validation or not seen.still(m.epochs, 10 * m.improvement):
         return None
     last, other = np.array(accuracy[-m.epochs :]), np.array(validation[-m.epochs :])
     if last.max() >= m.good_accuracy or abs(last.mean() - other.mean()) > m.no_gap:
@@ -244,7 +251,7 @@ def _underfitting(seen: Seen) -> Verdict | None:
 def _plateau(seen: Seen) -> Verdict | None:
     loss = seen.column("loss")
     m = seen.monitor
-    if not _still(loss, m.epochs, m.improvement) or min(loss) < m.little * loss[0]:
+    if not seen.still(m.epochs, m.improvement) or min(loss) < m.little * loss[0]:
         return None
     return seen.verdict(
         "plateau",
@@ -261,7 +268,7 @@ def _update_ratio(seen: Seen) -> Verdict | None:
     worst, layers, value = "", 0, math.nan
     loss = seen.column("loss")
     # Where a good run ends, updates may be large for the last time: it has come down by then.
-    if loss[-1] > seen.first_loss / 2 and _still(loss, _SOME, 0.01):
+    if loss[-1] > seen.first_loss / 2 and seen.still(_SOME, 0.01):
         for weight in _weights(records):
             low = float(records.ratios(weight).min())
             if low > 10 * wanted:

@@ -74,6 +74,11 @@ class Changeable:
         self._precision = precision
 
     @property
+    def _kinds(self) -> tuple[str, bool]:
+        """What training steps are made in, beside the losses: their precision, and whether there are watched ones."""
+        return self._precision, self._monitor is not None
+
+    @property
     def monitor(self) -> Monitor | None:
         """What training is watched for, or None."""
         return self._monitor

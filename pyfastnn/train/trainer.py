@@ -570,15 +570,7 @@ class Trainer(Changeable):
 
     def _key(self, form: Form = PLAIN) -> tuple[Any, ...]:
         """Return what plans are compiled for, beside the batch size."""
-        return (
-            self._optimizer.structure,
-            self.model.version,
-            self._precision,
-            self._loss,
-            self._loss_weights,
-            self._monitor is not None,
-            form,
-        )
+        return self._optimizer.structure, self.model.version, self._kinds, self._loss, self._loss_weights, form
 
     def _current(self, form: Form | None = PLAIN) -> Compiled | None:
         """Return the compiled plans unless something they were made for has changed; None takes them for data of any form."""

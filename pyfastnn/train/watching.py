@@ -86,7 +86,7 @@ class Watching:
         every, done = self.monitor.every, trainer.step_count
         if trainer.epoch % stride or done // every == max(done - steps * stride, 0) // every:
             return
-        for verdict in new_verdicts(Seen(trainer.history, self.monitor, done, trainer.first_loss, batch)):
+        for verdict in new_verdicts(Seen(trainer.history, self.monitor, done, trainer.first_loss, batch, steps)):
             trainer.history.verdicts.append(verdict)
             warnings.warn(str(verdict), TrainingWarning, stacklevel=5)
 
