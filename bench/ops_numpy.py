@@ -26,6 +26,14 @@ def _elu(s: Names) -> Any:
     return (np.where(s.x > 0, s.x, s.alpha * np.expm1(np.minimum(s.x, 0))),)
 
 
+def _activation_summary(s: Names) -> Any:
+    least, largest = s.x.min(), s.x.max()
+    beyond = np.mean((s.x <= s.low) | (s.x >= s.high)) if s.low < s.high else 0.0
+    counts = np.histogram(s.x, 24, (least, largest))[0]
+    dead = np.mean(~s.x.any(axis=0))
+    return (np.array([s.x.mean(), s.x.std(), least, largest, dead, beyond, *counts]),)
+
+
 def _selu(s: Names) -> Any:
     return (np.where(s.x > 0, _SELU_SCALE * s.x, _SELU_LOWEST * np.expm1(np.minimum(s.x, 0))),)
 
@@ -369,6 +377,8 @@ LIBRARY = {
     "rmsprop_step": lambda s: _scaled(s, s.rho, 1 - s.rho),
     "rmsprop_momentum_step": lambda s: _scaled(s, s.rho, 1 - s.rho, momentum=True),
     "sum_of_squares": lambda s: (s.before + np.dot(s.x, s.x),),
+    "sum_of_squared_differences": lambda s: (np.square(s.a - s.b).sum(),),
+    "activation_summary": _activation_summary,
     "clip_by_norm": lambda s: (np.multiply(s.dp, min(1.0, s.clip_norm / (s.total.item() ** 0.5 + 1e-6)), out=s.out),),
     "clip_by_value": lambda s: (np.clip(s.dp, -s.clip_value, s.clip_value, out=s.out),),
     "l1_penalty": lambda s: (s.l1 * np.abs(s.w).sum(),),

@@ -324,6 +324,7 @@ LIBRARY = {
     "rmsprop_step": lambda s: _rmsprop(s, velocity=False),
     "rmsprop_momentum_step": lambda s: _rmsprop(s, velocity=True),
     "sum_of_squares": lambda s: (s.before + torch.linalg.vector_norm(s.x).square(),),
+    "sum_of_squared_differences": lambda s: (torch.dist(s.a, s.b).square(),),
     "clip_by_norm": _clip_by_norm,
     "clip_by_value": lambda s: (torch.clamp(s.dp, -s.clip_value, s.clip_value, out=s.out),),
     "l1_penalty": lambda s: (torch.linalg.vector_norm(s.w, ord=1) * s.l1,),
