@@ -6,6 +6,7 @@ import _thread
 import doctest
 import importlib
 import pkgutil
+import signal
 import subprocess
 import sys
 import threading
@@ -403,10 +404,15 @@ def test_ctrl_c_leaves_the_model_at_a_finished_step():
     model = init_two_layer_model(16, 50, 4, seed=0)
     before = copied(model)
     timer = threading.Timer(0.2, _thread.interrupt_main)
-    timer.start()
-    begun = time.perf_counter()
-    with pytest.raises(KeyboardInterrupt):
-        ClassifierTrainer(seed=0).train(X, y, X[:10], y[:10], model, two_layer_net, num_epochs=100_000, batch_size=10)
+    # A process that a shell started in the background ignores Ctrl-C unless it is told otherwise.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        timer.start()
+        begun = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            ClassifierTrainer(seed=0).train(X, y, X[:10], y[:10], model, two_layer_net, num_epochs=100, batch_size=10)
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert time.perf_counter() - begun < 30
     assert any(not np.array_equal(model[k], before[k]) for k in NAMES)
     assert all(np.isfinite(array).all() for array in model.values())
