@@ -57,8 +57,10 @@ def test_importing_loads_what_is_used(tmp_path: Path) -> None:
     bare, everything = (set(line.split()) for line in python(USED, tmp_path).splitlines())
     assert {name for name in bare if name.split(".")[0] not in sys.stdlib_module_names} == {"pyfastnn"}
     rooms = {name.split(".")[1] for name in everything if name.startswith("pyfastnn.")}
-    for late in ("reference", "bench", "cli", "gates", "diagnose", "testing"):
+    for late in ("reference", "bench", "cli", "gates", "testing", "search", "cs231n"):
         assert late not in rooms, f"{late} is loaded before anything of it is used"
+    watching = {"monitor", "statistics", "verdicts"}  # what a fit does by default
+    assert {name.split(".")[2] for name in everything if name.startswith("pyfastnn.diagnose.")} == watching
 
 
 def test_training_loads_nothing_but_numpy(tmp_path: Path) -> None:
