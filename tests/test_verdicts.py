@@ -210,7 +210,7 @@ def test_a_clean_regression_gets_no_verdict():
 
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="did you mean 'plateau'"):
-        Monitor(silence=("plateu",))
+        Monitor(silence=("plateaus",))
     with pytest.raises(ValueError, match="'every' is 0"):
         Monitor(every=0)
     with pytest.raises(TypeError, match="'gap' is '1'"):

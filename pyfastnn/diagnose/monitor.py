@@ -30,10 +30,10 @@ class Monitor:
     Every verdict is said once. All are meant to be right when they come: what might be the first steps, noise or the end of a good run is
     left unsaid.
 
-    Parameters
+    Attributes
     ----------
     every : int, default 50
-        Statistics are gathered in every so-manieth step.
+        Statistics are gathered in every such step: the 50th, the 100th and so on by default.
     silence : str or sequence of str
         Kinds of verdicts that are not given: ``"exploding"``, ``"slow"``, ``"accuracy_without_loss"``, ``"overfitting"``,
         ``"underfitting"``, ``"plateau"``, ``"update_ratio"``, ``"dead"``, ``"saturated"``.
