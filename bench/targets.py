@@ -263,7 +263,9 @@ def _conv(name: str, result: Found, document: Document) -> Iterator[Row]:
     made, inputs = (image, filters) if case["op"] == "conv2d_dx" else (filters, image)
     narrow = made in CONV_NARROW
     share = CONV_NARROW_SHARE if narrow else CONV_WIDE_SHARE if made >= CONV_WIDE else None
-    if single and (share or inputs in CONV_FEW_INPUTS):
+    # Depthwise, a number is loaded for every multiply-add or two: the peak is out of reach, whoever writes it.
+    depthwise = sizes.get("groups", sizes["g"] if "d" in sizes else 1) > 1
+    if single and not depthwise and (share or inputs in CONV_FEW_INPUTS):
         wanted = min(share or 1.0, CONV_FEW_INPUTS.get(inputs, 1.0))
         flop = specs()[case["op"]].cost(4, **sizes).flop
         reached = flop / result["times"]["ours"]["median"] * 1e-9 / document["peaks"]["gflops"]

@@ -133,8 +133,9 @@ def test_a_resumed_run_goes_on_bit_for_bit(tmp_path):
 def test_a_resumed_run_does_not_repeat_itself(tmp_path):
     X, y = data()
     trainer = fnn.Trainer(nn.Sequential(nn.Linear(3)), optimizer=optim.SGD(1e-9), monitor=Monitor(every=2))
-    with pytest.warns(fnn.diagnose.TrainingWarning, match="barely moves"):
+    with pytest.warns(fnn.diagnose.TrainingWarning, match="barely moves") as caught:
         trainer.fit(X, y, epochs=4, verbose=0)
+    assert {warning.filename for warning in caught} == {__file__}  # the line that the user wrote
     said = trainer.history.verdicts
     trainer.checkpoint(tmp_path / "run")
     resumed = fnn.Trainer.resume(tmp_path / "run")

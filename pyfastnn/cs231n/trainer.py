@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfastnn._names import helpful_keywords, unknown
+from pyfastnn._warnings import warn
 from pyfastnn.cs231n.native import NativeSteps, network_of
 from pyfastnn.cs231n.rules import UPDATES, Rule
 from pyfastnn.cs231n.steps import EXPLODED, PythonSteps, Steps
@@ -254,8 +254,4 @@ def _warn(reason: str, costs: list[float], rate: float) -> None:
     what = f"the cost is {costs[-1]:.4g}"
     if reason == "limit":
         what += f", more than {EXPLODED:g} times the first cost {costs[0]:.4g}"
-    warnings.warn(
-        f"training stopped at step {len(costs)}: {what}; try a smaller learning_rate than {rate:g}",
-        RuntimeWarning,
-        stacklevel=4,
-    )
+    warn(f"training stopped at step {len(costs)}: {what}; try a smaller learning_rate than {rate:g}", RuntimeWarning)

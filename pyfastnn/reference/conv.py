@@ -60,6 +60,11 @@ _BENCH = (
 BENCH = tuple(
     {"n": 64, "h": s, "w": s, "g": g, "o": o, "kh": k, "kw": k, "top": p, "left": p} for s, g, o, k, p in _BENCH
 )
+# (h = w, channels, kernel, padding), a filter for each channel.
+DEPTHWISE_BENCH = tuple(
+    {"n": 64, "h": s, "w": s, "g": 1, "o": 1, "kh": k, "kw": k, "groups": c, "top": p, "left": p}
+    for s, c, k, p in ((32, 32, 3, 1), (16, 64, 3, 1), (16, 64, 5, 2))
+)
 
 _INPUTS = {"conv2d_forward": ("x", "w", "b"), "conv2d_dx": ("dy", "w")}
 
@@ -287,7 +292,7 @@ for _name, _reference, _bound_of in (
             bound=_bound_of,
             case=partial(case, _name),
             shapes=SHAPES,
-            bench=BENCH,
+            bench=BENCH + DEPTHWISE_BENCH,
             special=partial(special, _name),
             errors=partial(errors, _name),
             cost=cost,

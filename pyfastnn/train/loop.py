@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pyfastnn._warnings import warn
 from pyfastnn.diagnose.verdicts import TrainingWarning
 from pyfastnn.train.compiled import Compiled
 from pyfastnn.train.history import Row
@@ -194,9 +194,8 @@ class Loop:
         start = "block" if isinstance(self.data, StreamPasses) else "epoch"
         remedy = f"try a smaller learning_rate than {self._last_rate:g}"
         stopped(self.trainer, self.trainer.step_count + steps, what, remedy, value)
-        warnings.warn(
+        warn(
             f"training stopped at step {before + steps} of epoch {self.trainer.epoch + 1}: {what}. The weights are those of "
             f"the start of the {start}; {remedy}",
             TrainingWarning,
-            stacklevel=5,
         )

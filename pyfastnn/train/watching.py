@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pyfastnn._warnings import warn
 from pyfastnn.diagnose.monitor import Monitor
 from pyfastnn.diagnose.statistics import Records
 from pyfastnn.diagnose.verdicts import Seen, TrainingWarning, Verdict, new_verdicts
@@ -88,7 +88,7 @@ class Watching:
             return
         for verdict in new_verdicts(Seen(trainer.history, self.monitor, done, trainer.first_loss, batch, steps)):
             trainer.history.verdicts.append(verdict)
-            warnings.warn(str(verdict), TrainingWarning, stacklevel=5)
+            warn(str(verdict), TrainingWarning)
 
 
 def stopped(trainer: Trainer, step: int, text: str, remedy: str, value: float) -> None:
