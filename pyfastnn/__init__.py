@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyfastnn import cs231n, data, diagnose, functional, gates, nn, optim, search
+    from pyfastnn import cs231n, data, diagnose, functional, gates, nn, optim, report, search
     from pyfastnn._core import __version__, num_threads
     from pyfastnn._threads import set_num_threads
     from pyfastnn.io.model_file import load
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pyfastnn.train.many import TrainManyError, train_many
     from pyfastnn.train.trainer import Trainer
 
-_MODULES = ("cs231n", "data", "diagnose", "functional", "gates", "nn", "optim", "search")
+_MODULES = ("cs231n", "data", "diagnose", "functional", "gates", "nn", "optim", "report", "search")
 _HOME = {
     "Ensemble": "pyfastnn.train.ensemble",
     "History": "pyfastnn.train.history",
@@ -48,6 +48,7 @@ __all__ = [
     "nn",
     "num_threads",
     "optim",
+    "report",
     "search",
     "set_num_threads",
     "train_many",

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from typing import IO
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "try_lock"]
 
 POSIX = os.name == "posix"
 NEW_FILE_MODE = 0o666  # before the umask, as open() does
@@ -106,21 +106,24 @@ def _create(folder: str, name: str, mode: int) -> tuple[str, int]:
         except FileExistsError:
             continue
         # Between creation and lock another writer may have swept the file away: then start over.
-        if _lock(fd) and os.fstat(fd).st_nlink == 1:
+        if try_lock(fd) and os.fstat(fd).st_nlink == 1:
             return temporary, fd
         os.close(fd)
         with contextlib.suppress(OSError):
             os.unlink(temporary)
 
 
-def _lock(fd: int) -> bool:
-    """Lock a file; false only when another process holds it."""
+def try_lock(fd: int, *, shared: bool = False) -> bool:
+    """Lock an open file, against writers alone if ``shared``; false only when somebody else holds it.
+
+    The lock ends with the descriptor, also where its process is killed.
+    """
     if not POSIX:
         return True
     import fcntl
 
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

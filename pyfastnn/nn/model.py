@@ -571,21 +571,9 @@ class Model(Predicting):
 
     def summary(self) -> str:
         """Return a table of layers, output shapes and parameter counts."""
-        shapes = self.value_shapes(self.input_shapes) if self.built else None
-        rows = [("layer", "settings", "output", "parameters")]
-        total = 0
-        seen: set[str] = set()
-        for place, call in enumerate(self.network.calls):
-            mine = [k for k in self._arrays if k.startswith(call.layer + ".") and self.declared[k].learned]
-            count = 0 if call.layer in seen else sum(self._arrays[k].size for k in mine)
-            seen.add(call.layer)
-            total += count
-            shape = "?" if shapes is None else str(shapes[len(self.network.inputs) + place])
-            note = " (frozen)" if call.layer in self.frozen and mine else ""
-            rows.append((call.layer, repr(self.layers[call.layer]), shape, f"{count}{note}"))
-        widths = [max(len(r[i]) for r in rows) for i in range(4)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
-        return "\n".join([*lines, f"total parameters: {total}"])
+        from pyfastnn.nn.summary import summary_table
+
+        return summary_table(self)
 
     def __repr__(self) -> str:
         """Show inputs, outputs and the number of layers."""

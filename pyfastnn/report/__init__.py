@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-__all__ = ["plot_activations", "plot_history", "plot_learning_rates"]
+if TYPE_CHECKING:
+    from pyfastnn.report.activations import plot_activations
+    from pyfastnn.report.curves import plot_history
+    from pyfastnn.report.rate_range import plot_learning_rates
+    from pyfastnn.report.runs import Run, find_runs, read_run
 
-_HOME = {"plot_activations": "activations", "plot_history": "curves", "plot_learning_rates": "rate_range"}
+__all__ = ["Run", "find_runs", "plot_activations", "plot_history", "plot_learning_rates", "read_run"]
+
+_HOME = {
+    "Run": "runs",
+    "find_runs": "runs",
+    "plot_activations": "activations",
+    "plot_history": "curves",
+    "plot_learning_rates": "rate_range",
+    "read_run": "runs",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,6 +197,7 @@ class Study:
             If the file cannot be written; an older one is left as it was then.
         """
         from pyfastnn.io.atomic import atomic_write
+        from pyfastnn.io.plain import plain
 
         document = {
             "format": FORMAT,
@@ -222,7 +223,7 @@ class Study:
                 for trial in self.trials
             ],
         }
-        text = json.dumps(_plain(document), indent=1, allow_nan=False)
+        text = json.dumps(plain(document), indent=1, allow_nan=False)
         with atomic_write(path) as file:
             file.write(text.encode() + b"\n")
 
@@ -247,16 +248,3 @@ class Study:
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in table]
         return "\n".join([head, *lines, *self.warnings])
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from pyfastnn.train.history import Row
 from pyfastnn.train.interrupts import HeldInterrupts
 from pyfastnn.train.passes import Pass, Passes, StreamPasses, Tally, evaluated
 from pyfastnn.train.progress import Progress
+from pyfastnn.train.run_directory import RunDirectory, RunWriter
 from pyfastnn.train.watching import steps_of, stopped, watching
 
 if TYPE_CHECKING:
@@ -42,14 +43,16 @@ class Loop:
         Training rows, and validation rows or None.
     epochs : int
         Epochs to add.
-    budget, deadline : float
-        Steps left, and the time (`time.perf_counter`) to end at; infinite when not limited.
+    max_steps, max_seconds : int and float, or None
+        End behind so many steps or seconds.
     shuffle : bool
         Whether each epoch has a new order.
     callbacks : sequence of callable
         Asked behind every epoch.
     progress : Progress
         Shows the fit.
+    run_dir : RunDirectory or None
+        Where the fit is written down.
     """
 
     trainer: Trainer
@@ -57,20 +60,53 @@ class Loop:
     data: Passes
     validation: Passes | None
     epochs: int
-    budget: float
-    deadline: float
+    max_steps: int | None
+    max_seconds: float | None
     shuffle: bool
     callbacks: Sequence[Callback]
     progress: Progress
+    run_dir: RunDirectory | None
     _last_rate: float = math.nan
+    _writer: RunWriter | None = None
 
-    def run(self) -> str:
-        """Run the epochs and return why they ended."""
-        shared = self.trainer.shared_interrupts
-        if shared is not None:
-            return self._epochs(shared)
-        with HeldInterrupts() as interrupts:
-            return self._epochs(interrupts)
+    def __post_init__(self) -> None:
+        """Begin to count steps and seconds."""
+        self.budget: float = math.inf if self.max_steps is None else self.max_steps
+        self.deadline = math.inf if self.max_seconds is None else time.perf_counter() + self.max_seconds
+
+    def run(self) -> None:
+        """Run the epochs; the history says why they ended."""
+        trainer = self.trainer
+        with ExitStack() as stack:
+            stack.callback(self._close)
+            if self.run_dir is not None:
+                self._writer = stack.enter_context(self.run_dir.writing(trainer, self._settings()))
+            reason = self._epochs(trainer.shared_interrupts or stack.enter_context(HeldInterrupts()))
+            if self._writer is not None:
+                self._writer.end(reason)
+        if reason == "interrupted":
+            self.progress.say(f"interrupted in epoch {trainer.epoch}: the model stands at step {trainer.step_count}")
+        trainer.history.stop_reason = reason
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what the fit was asked to do."""
+        return {
+            "epochs": self.epochs,
+            "batch_size": self.data.batch,
+            "shuffle": self.shuffle,
+            "max_steps": self.max_steps,
+            "max_seconds": self.max_seconds,
+            "rows": self.data.rows,
+            "steps_per_epoch": self.data.steps,
+            "validation_rows": None if self.validation is None else self.validation.rows,
+        }
+
+    def _close(self) -> None:
+        """End the progress, and let the plans forget the arrays."""
+        self.progress.close()
+        self.data.unbind(self.compiled.train)
+        if self.validation is not None:
+            self.validation.unbind(self.compiled.evaluation(self.validation.form))
 
     def _epochs(self, interrupts: HeldInterrupts) -> str:
         for _ in range(self.epochs):
@@ -105,6 +141,8 @@ class Loop:
         trainer.history.rows.append(row)
         if watched is not None:
             watched.judge(done, self.data.batch)
+        if self._writer is not None:
+            self._writer.write()
         self.progress.epoch(row)
         if interrupts.pressed or (stop == "interrupted" and time.perf_counter() < self.deadline):
             return "interrupted"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from pyfastnn.train.manual import Manual, gradients
 from pyfastnn.train.passes import Pass, Tally, evaluated_once, evaluation_passes, training_passes
 from pyfastnn.train.prepare import complete, training_data
 from pyfastnn.train.progress import Progress
+from pyfastnn.train.run_directory import RunDirectory, checked_run_directory
 from pyfastnn.train.settings import Changeable, check_fit, check_trainable, check_trainer, checked_callbacks
 from pyfastnn.train.stepper import Stepper
 from pyfastnn.train.updates import Groups, Slots, mean_model, renewed_slots
@@ -158,6 +158,7 @@ class Trainer(Changeable):
         max_seconds: float | None = None,
         callbacks: Sequence[Callback] = (),
         verbose: int | None = None,
+        run_dir: str | Path | RunDirectory | None = None,
     ) -> History:
         """Train for some epochs; called again, it continues.
 
@@ -195,6 +196,9 @@ class Trainer(Changeable):
             Each is called as ``callback(trainer, row)`` behind every epoch; a true answer ends the fit.
         verbose : int, optional
             0 shows nothing, 1 one line per epoch, 2 a moving bar; by default the bar in a terminal or notebook, else nothing.
+        run_dir : path or RunDirectory, optional
+            Folder to write the run down in behind every epoch (`pyfastnn.train.run_directory`), for `pyfastnn.report`. One that has a
+            run goes on with it, if this trainer made it or was resumed from its checkpoint.
 
         Returns
         -------
@@ -218,6 +222,7 @@ class Trainer(Changeable):
         counts = {"epochs": epochs, "batch_size": batch_size, "max_steps": 1 if max_steps is None else max_steps}
         check_fit(counts, max_seconds, verbose)
         asked = checked_callbacks(callbacks)
+        directory = checked_run_directory(run_dir, self)
         check_trainable("fit", self.model, [head.output for head in self.heads])
         if X_val is None and y_val is not None:
             raise ValueError("'y_val' was given without 'X_val'")
@@ -228,24 +233,17 @@ class Trainer(Changeable):
         progress = Progress(epochs, data.steps, verbose)
         if self.epoch:
             progress.say(f"continuing from epoch {self.epoch}; trainer.reset() starts over")
-        deadline = math.inf if max_seconds is None else time.perf_counter() + max_seconds
-        budget = math.inf if max_steps is None else max_steps
-        loop = Loop(self, compiled, data, validation, epochs, budget, deadline, shuffle, asked, progress)
+        loop = Loop(
+            self, compiled, data, validation, epochs, max_steps, max_seconds, shuffle, asked, progress, directory
+        )
         try:
             self._turns.pop()
         except IndexError:
             raise RuntimeError("fit: the trainer is training already, in another thread or around this call") from None
         try:
-            reason = loop.run()
+            loop.run()
         finally:
             self._turns.append(None)
-            progress.close()
-            data.unbind(compiled.train)
-            if validation is not None:
-                validation.unbind(compiled.evaluation(validation.form))
-        if reason == "interrupted":
-            progress.say(f"interrupted in epoch {self.epoch}: the model stands at step {self.step_count}")
-        self.history.stop_reason = reason
         return self.history
 
     def step(self, X: Any, y: Any, sample_weight: Any = None) -> float:
