@@ -31,8 +31,8 @@ _NAMES = (
     "n", "h", "w", "g", "o", "kh", "kw", "groups", "stride_h", "stride_w", "top", "left", "dilation_h", "dilation_w",
 )  # fmt: skip
 # One pixel; every remainder of a row by the tiles and vectors; strides with and without taps left over; dilation sharing
-# a factor with the stride; paddings wider than the filter; groups, depthwise; empty arrays; 1 x 1 filters, which are a
-# product; few outputs, which go by planes, with one and many input channels.
+# a factor with the stride; paddings wider than the filter; groups; depthwise, in tiles within and across the edges; empty
+# arrays; 1 x 1 filters, which are a product; few outputs, which go by planes, with one and many input channels.
 _SHAPES = (
     (1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 1, 1), (2, 5, 4, 2, 9, 3, 3, 1, 1, 1, 1, 1, 1, 1),
     (0, 5, 5, 2, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1), (2, 4, 5, 0, 3, 3, 3, 1, 1, 1, 1, 1, 1, 1),
@@ -49,6 +49,9 @@ _SHAPES = (
     (2, 6, 8, 2, 9, 3, 3, 3, 1, 1, 1, 1, 1, 1), (1, 7, 6, 4, 17, 3, 3, 2, 2, 1, 1, 1, 1, 2),
     (2, 8, 7, 1, 1, 3, 3, 19, 1, 1, 1, 1, 1, 1), (1, 9, 7, 1, 2, 3, 5, 5, 2, 2, 1, 2, 1, 1),
     (1, 4, 5, 3, 4, 1, 1, 5, 1, 1, 0, 0, 1, 1), (1, 20, 70, 3, 4, 5, 5, 1, 1, 1, 2, 2, 1, 1),
+    (1, 3, 21, 1, 1, 3, 5, 17, 1, 1, 1, 2, 1, 1), (1, 2, 3, 1, 1, 3, 3, 5, 1, 1, 4, 11, 1, 1),
+    (2, 4, 16, 1, 1, 3, 3, 33, 1, 1, 1, 1, 1, 1), (1, 3, 15, 1, 1, 2, 5, 4, 1, 1, 0, 0, 1, 1),
+    (1, 1, 1, 1, 1, 3, 5, 3, 1, 1, 2, 3, 1, 1), (1, 6, 13, 1, 1, 3, 3, 3, 1, 2, 1, 1, 1, 1),
 )  # fmt: skip
 SHAPES = tuple(dict(zip(_NAMES, shape, strict=True)) for shape in _SHAPES)
 # (h = w, inputs, outputs, kernel, padding): the first layers of small nets, then wider ones; 64 images.
