@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -16,6 +17,7 @@ MEGABYTE = 1 << 20
 LARGEST_WHEEL = 5 * MEGABYTE
 LINT = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint")
 CLANG = ("clang++-19", "clang-19", "libomp-19-dev")
+CHROMIUM = ("chromium", "chromium-driver")
 
 
 @nox.session
@@ -51,17 +53,33 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def clang(session: nox.Session) -> None:
     """Build with clang 19 of Debian, warnings being errors, and run the tests."""
-    if shutil.which(CLANG[0]) is None:
-        if shutil.which("apt-get") is None or os.geteuid() != 0:
-            session.error(f"no {CLANG[0]} here: apt-get install {' '.join(CLANG[1:])}")
-        session.run("apt-get", "update", "-qq", external=True)
-        session.run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *CLANG[1:], external=True)
+    installed(session, CLANG[0], CLANG[1:])
     build = Path("build/clang")
     shutil.rmtree(build, ignore_errors=True)
     settings = ["-C", f"build-dir={build}", "-C", "cmake.define.PFN_WERROR=ON"]
     session.install("-e", ".[test]", *settings, env={"CC": "clang-19", "CXX": "clang++-19"})
     session.run("pyfastnn", "info")
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Look at the pages of reports in Chromium of Debian; pictures stay in the session's folder."""
+    installed(session, CHROMIUM[1].replace("-", ""), CHROMIUM)
+    session.install(".", "selenium>=4.30")
+    made = Path(session.create_tmp())
+    shutil.rmtree(made)
+    session.run("python", "tools/browser.py", str(made), env={"SE_OFFLINE": "true"})
+
+
+def installed(session: nox.Session, command: str, packages: Sequence[str]) -> None:
+    """Install packages of Debian unless they are there."""
+    if shutil.which(command) is not None:
+        return
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        session.error(f"no {command} here: apt-get install {' '.join(packages)}")
+    session.run("apt-get", "update", "-qq", external=True)
+    session.run("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages, external=True)
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""The command line: ``pyfastnn demo|train|check|predict|search|info|bench``.
+"""The command line: ``pyfastnn demo|train|check|predict|search|report|info|bench``.
 
 Each command is a module with ``add_options(parser)`` and ``run(options) -> int``; it is imported when it is asked for.
 Bad input gets one line on standard error and exit status 2, never a traceback.
@@ -24,6 +24,7 @@ COMMANDS = {
     "check": "check a data set and a network before training",
     "predict": "predict with a saved model",
     "search": "search for a good learning rate and weight decay",
+    "report": "write a page about runs: curves, layers, what a search shows",
     "info": "show version, instruction set, threads and compiler",
     "bench": "time kernels and training steps on this machine",
 }

@@ -187,6 +187,7 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
         help="write the state of the training now and then, and at the end: for --resume",
     )
     add("--resume", metavar="FILE", help="continue the training of a checkpoint for --epochs more")
+    add("--run-dir", metavar="FOLDER", help="write the run down behind every epoch: for pyfastnn report")
     add("--profile", action="store_true", help="say where the time of a training step goes, before training")
     add(
         "--verbose",
@@ -345,6 +346,7 @@ def _fit(
         batch_size=batch,
         callbacks=callbacks,
         verbose=options.verbose,
+        run_dir=options.run_dir,
     )
     return history.stop_reason
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyfastnn.report.activations import plot_activations
     from pyfastnn.report.curves import plot_history
+    from pyfastnn.report.page import write_report
     from pyfastnn.report.rate_range import plot_learning_rates
     from pyfastnn.report.runs import Run, find_runs, read_run
 
-__all__ = ["Run", "find_runs", "plot_activations", "plot_history", "plot_learning_rates", "read_run"]
+__all__ = ["Run", "find_runs", "plot_activations", "plot_history", "plot_learning_rates", "read_run", "write_report"]
 
 _HOME = {
     "Run": "runs",
@@ -20,6 +21,7 @@ _HOME = {
     "plot_history": "curves",
     "plot_learning_rates": "rate_range",
     "read_run": "runs",
+    "write_report": "page",
 }
 
 

@@ -119,11 +119,11 @@ def _number(value: Any) -> Any:
 
 
 def _numbers(value: Any) -> Any:
-    """Return what JSON holds with NaN for null, at any depth."""
+    """Return what JSON holds with NaN for null, in dicts of any depth and lists in them."""
     if isinstance(value, Mapping):
         return {name: _numbers(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_numbers(item) for item in value]
+        return value if None not in value else [_number(item) for item in value]
     return _number(value)
 
 
