@@ -27,7 +27,7 @@ def test_every_trial_has_a_folder(tmp_path):
         assert found["params"] == trial.params
         assert found["space"] == {name: str(part) for name, part in SPACE.items()}
         assert found["seed"] == trial.seed
-        assert len(read_run(folder).history) == len(trial.history)
+        assert len(read_run(folder).rows) == len(trial.history)
     study.save(tmp_path / "study.json")
     saved = json.loads((tmp_path / "study.json").read_text())
     assert [t["run_dir"] for t in saved["trials"]] == [t.run_dir for t in study]
@@ -60,7 +60,7 @@ def test_trials_in_other_processes_are_written_down(tmp_path):
     study = search.random(
         build, SPACE, X[:180], Y[:180], trials=3, run_dir=tmp_path, parallel="joblib", threads=1, **HELD
     )
-    assert [len(read_run(t.run_dir).history) for t in study] == [len(t.history) for t in study]
+    assert [len(read_run(t.run_dir).rows) for t in study] == [len(t.history) for t in study]
 
 
 def test_what_never_began_leaves_no_folder(tmp_path):
