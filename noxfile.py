@@ -28,6 +28,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def search(session: nox.Session) -> None:
+    """Run the tests of searches with Optuna and on a cluster of dask, none of which is left out."""
+    session.install("-e", ".[test,search,cluster]")
+    session.run("python", "-c", "import distributed, joblib, optuna, scipy")
+    session.run("pytest", "tests", "-k", "search", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check form, types and the repository's rules."""
     session.install(".", *LINT)

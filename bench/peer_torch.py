@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pyfastnn.bench import gemm, search, tasks
+from pyfastnn.bench import coarse, gemm, search, tasks
 from pyfastnn.bench.timing import Case, Subject
 
 VARIANTS = {
@@ -22,6 +22,7 @@ VARIANTS = {
     "step": ("", "fused", "channels_last", "channels_last fused", "compile", "graph"),
     "op": ("",),
     "search": ("fused", "fused side by side"),
+    "coarse": ("fused", "fused side by side"),
 }
 
 
@@ -55,6 +56,10 @@ def subject(bench: str, case: Case, variant: str) -> Subject:
         return Net(task, "fused" in variant, compiled=variant == "compile", channels_last="channels_last" in variant)
     if bench == "search":
         return search.PeerSearch(case, partial(Net, fused=True), at_once=search.at_once(case, variant))
+    if bench == "coarse":
+        from bench.torch_search import CoarseSearch
+
+        return CoarseSearch(case, coarse.at_once(case, variant))
     from bench.ops_torch import Op
 
     return Op(case)

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import targets
 from bench.workers import ROOT
-from pyfastnn.bench import gemm, machine, search, stream, tasks
+from pyfastnn.bench import coarse, gemm, machine, search, stream, tasks
 from pyfastnn.bench import peaks as machine_peaks
 from pyfastnn.bench.floor import floor
 from pyfastnn.bench.race import Result, geometric_mean, ratio_text, time_text
@@ -39,6 +39,7 @@ RUNS: dict[str, tuple[str, ...]] = {
     "op": ("op", "--against", "numpy", "torch"),
     "conv-float64": ("op", "--dtype", "float64", "--cases", *CONVOLUTIONS, "--against", "torch"),
     "search": ("search", "--threads", "2", *ALL_PEERS),
+    "coarse": ("coarse", "--threads", "2", "--against", "torch"),
     "stream-1": ("stream", "--against"),
     "stream-2": ("stream", "--threads", "2", "--against"),
 }
@@ -245,6 +246,10 @@ def _search(documents: dict[str, Document]) -> str:
     return search.report(_results(document), document["peaks"])
 
 
+def _coarse(documents: dict[str, Document]) -> str:
+    return coarse.report(_results(documents["coarse"]))
+
+
 def _stream(name: str) -> Callable[[dict[str, Document]], str]:
     return lambda documents: stream.report(_results(documents[name]))
 
@@ -263,6 +268,7 @@ PARTS: dict[str, Callable[[dict[str, Document]], str]] = {
     "op": _ops("op"),
     "conv-float64": _ops("conv-float64"),
     "search": _search,
+    "coarse": _coarse,
     "stream-1": _stream("stream-1"),
     "stream-2": _stream("stream-2"),
 }

@@ -45,6 +45,8 @@ PEERS = (
 LEVEL_SHARE, MEAN, WORST, SKINNY_SHARE = 0.92, 1.12, 0.95, 0.85
 AVX2_MEAN, DOUBLE_MEAN = 0.95, 1.0
 SEARCH_FLOOR, SEARCH_PEER = 1.3, 2.5
+COARSE_SHARE = 0.45
+"""Of the time of a loop in PyTorch, on as many threads as suit it best."""
 STREAM_SPEED = 0.7
 """Of training on the same rows in memory."""
 # Op and sizes, against whom, at least how many times as fast on one thread.
@@ -138,6 +140,7 @@ def rows(document: Document) -> list[Row]:
         "step": _step,
         "op": _op,
         "search": _search,
+        "coarse": _coarse,
         "stream": _stream,
     }
     return list(makers[document["benchmark"]](document))
@@ -288,6 +291,15 @@ def _search(document: Document) -> Iterator[Row]:
             if ratios:
                 reached, note = _worst(ratios)
                 yield Row(f"search: against the best peer, {how}", reached, SEARCH_PEER, note=note)
+
+
+def _coarse(document: Document) -> Iterator[Row]:
+    for result in document["results"]:
+        ratios = {k: r for k, r in _peers(result, "torch").items() if "side by side" not in k}
+        if ratios and not result["refused"]:
+            least, note = _worst(ratios)
+            what = f"coarse search, {document['threads']} thread(s): time over that of a loop in PyTorch"
+            yield Row(what, 1 / least, COARSE_SHARE, at_most=True, note=note)
 
 
 def _stream(document: Document) -> Iterator[Row]:

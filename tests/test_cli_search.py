@@ -53,3 +53,11 @@ def test_search_in_stages_for_values(run, tmp_path: Path):
 def test_bad_options(run, tmp_path: Path, arguments, words):
     table = write_table(tmp_path / "t.csv")
     assert words in refused(run("search", table, *arguments))
+
+
+def test_trials_are_written_down(run, tmp_path: Path):
+    table = write_table(tmp_path / "t.csv")
+    arguments = ("search", table, *SMALL, "--trials", 2, "--verbose", 0, "--run-dir", "runs")
+    assert run(*arguments)[0] == 0
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["trial_0000", "trial_0001"]
+    assert "name another folder" in refused(run(*arguments))

@@ -16,9 +16,9 @@ from test_interrupts import interrupt
 import pyfastnn as fnn
 from pyfastnn import nn, optim, search
 from pyfastnn.search.scoring import roc_auc
-from pyfastnn.search.strategies import narrowed
+from pyfastnn.search.setting import derived
+from pyfastnn.search.stages import narrowed
 from pyfastnn.search.study import Study, Trial
-from pyfastnn.search.trials import derived
 
 RNG = np.random.default_rng(11)
 CENTERS = 2 * RNG.standard_normal((3, 8))

@@ -46,6 +46,34 @@ def test_equality_with_the_largest_tried_would_miss_many(n):
     assert missed / CASES > {30: 0.30, 60: 0.45}[n]
 
 
+SECOND = {
+    ("a valley of its own", 30): 0.22,
+    ("a valley of its own", 60): 0.10,
+    ("half spoiled", 30): 0.51,
+    ("half spoiled", 60): 0.34,
+}
+"""What docs/search.md says."""
+
+
+def missed_beside_another(kind: str, n: int, cases: int) -> float:
+    """Return how often an edge is missed where a second parameter, ``v``, moves the score too."""
+    rng = np.random.default_rng([n, 7])
+    found = 0
+    for _ in range(cases):
+        u, v = rng.random(n), rng.random(n)
+        s = -((u - rng.uniform(1.0, 1.5)) ** 2) + NOISE * rng.standard_normal(n)
+        s -= (v - rng.random()) ** 2 if kind == "a valley of its own" else (v > 0.5) * rng.random(n)
+        found += beyond(u, s) == "upper"
+    return 1 - found / cases
+
+
+@pytest.mark.parametrize(("kind", "n"), SECOND)
+def test_a_second_parameter_hides_edges_as_often_as_is_said(kind, n):
+    """Four standard deviations of the number of searches on either side, and half a percent for rounding."""
+    said = SECOND[kind, n]
+    assert abs(missed_beside_another(kind, n, CASES) - said) < 4 * np.sqrt(said * (1 - said) / CASES) + 0.005
+
+
 def other(kind: str, n: int, rng: np.random.Generator):
     u = rng.random(n)
     if kind == "does not matter":

@@ -1,4 +1,4 @@
-"""Benchmarks that need nothing but NumPy: ``pyfastnn bench op|gemm|step|search|stream``.
+"""Benchmarks that need nothing but NumPy: ``pyfastnn bench op|gemm|step|search|coarse|stream``.
 
 Every result is checked before it is timed. The comparison with other libraries stands in the repository: ``python -m bench``.
 """
@@ -17,10 +17,17 @@ if TYPE_CHECKING:
     from pyfastnn.bench.race import Result
     from pyfastnn.bench.timing import Case, Subject
 
-BENCHMARKS = ("gemm", "op", "step", "search", "stream")
-VARIANTS = {"gemm": ("",), "op": ("",), "step": ("", "fit", "float32"), "search": ("",), "stream": ("", "memory")}
-DEFAULT_SAMPLE_MS = {"gemm": 5.0, "op": 4.0, "step": 40.0, "search": 1.0, "stream": 150.0}
-DEFAULT_ROUNDS = {"search": 3, "stream": 7}
+BENCHMARKS = ("gemm", "op", "step", "search", "coarse", "stream")
+VARIANTS = {
+    "gemm": ("",),
+    "op": ("",),
+    "step": ("", "fit", "float32"),
+    "search": ("",),
+    "coarse": ("",),
+    "stream": ("", "memory"),
+}
+DEFAULT_SAMPLE_MS = {"gemm": 5.0, "op": 4.0, "step": 40.0, "search": 1.0, "coarse": 1.0, "stream": 150.0}
+DEFAULT_ROUNDS = {"search": 3, "coarse": 3, "stream": 7}
 ALONE = ("call", "predict")
 """Benchmarks of ours alone, with tables of their own."""
 
@@ -63,7 +70,7 @@ def add_options(parser: argparse.ArgumentParser, lists: Sequence[str] = ("traini
         "--cases", nargs="+", metavar="NAME", help="only these: T1, 100x3072x50, NT:64x64x64, relu_forward ..."
     )
     parser.add_argument("--threads", type=int, default=1, help="threads (default 1)")
-    parser.add_argument("--rounds", type=int, help="samples of each (default 15, of search 3, of stream 7)")
+    parser.add_argument("--rounds", type=int, help="samples of each (default 15, of search and coarse 3, of stream 7)")
     parser.add_argument(
         "--sample-ms", type=float, help="length of a sample (default 40 for step, 5 for gemm, 4 for op, 150 for stream)"
     )
@@ -179,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         type=kind,
         choices=BENCHMARKS + ALONE,
         help="op: every kernel; gemm: matrix products; step: training steps; search: 20 trials side by side; "
+        "coarse: the coarse search of the lectures; "
         "call: what calls cost; predict: single predictions; stream: training from files",
     )
     add_options(parser)

@@ -94,6 +94,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("files and output").add_argument
     add("--save", metavar="FILE", help="write the best model: for predict and pyfastnn.load")
     add("--study", metavar="FILE", help="write all trials as JSON")
+    add("--run-dir", metavar="FOLDER", help="write every trial down in a folder of its own there, behind every epoch")
     add(
         "--verbose",
         type=whole(0, 1),
@@ -135,6 +136,7 @@ def run(options: argparse.Namespace) -> int:
         max_seconds=options.max_seconds,
         threads=options.threads or None,
         seed=options.seed,
+        run_dir=options.run_dir,
         verbose=options.verbose,
     )
     if options.study is not None:

@@ -1,4 +1,4 @@
-"""Hyper-parameter search: spaces, random, grid and coarse-to-fine searches, and what they found.
+"""Hyper-parameter search: spaces; random, grid and coarse-to-fine searches and those of Optuna; what they found.
 
 Names are imported on first use, so ``import pyfastnn.search`` costs next to nothing.
 """
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pyfastnn.search.spaces import Choice, Range, choice, integers, log_uniform, uniform
     from pyfastnn.search.strategies import coarse_to_fine, grid, random
     from pyfastnn.search.study import Study, Trial
+    from pyfastnn.search.with_optuna import optuna
 
 __all__ = [
     "Choice",
@@ -25,6 +26,7 @@ __all__ = [
     "grid",
     "integers",
     "log_uniform",
+    "optuna",
     "random",
     "roc_auc",
     "uniform",
@@ -41,6 +43,7 @@ _HOME = {
     "grid": "strategies",
     "integers": "spaces",
     "log_uniform": "spaces",
+    "optuna": "with_optuna",
     "random": "strategies",
     "roc_auc": "scoring",
     "uniform": "spaces",

@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyfastnn._names import helpful_keywords
-from pyfastnn.search import edges
 from pyfastnn.search.scoring import Function
-from pyfastnn.search.spaces import Choice, Range, Space, checked_space
-from pyfastnn.search.study import Study, Trial
-from pyfastnn.search.trials import Build, Setting, Stage, check_whole, derived
+from pyfastnn.search.setting import Build, check_whole, setting_of
+from pyfastnn.search.spaces import Space, checked_space
+from pyfastnn.search.stages import drawn, searched
+from pyfastnn.search.study import Study
 
-BEST_SHARE, BEST_LEAST = 0.1, 5
-"""The finer range holds the best tenth of the trials, and the best 5 at least."""
-MARGIN = 0.05
-"""And goes on by so much of the old range on either side."""
 MOST_POINTS = 100_000
 """Trials that a grid may have."""
-
-Wanted = Callable[[Space, int, int], "list[dict[str, Any]]"]
 
 
 @helpful_keywords
@@ -42,9 +36,11 @@ def random(
     shuffle: bool = True,
     max_seconds: float | None = None,
     threads: int | None = None,
+    parallel: str = "threads",
     seed: int = 0,
     guard: str | None = "lecture",
     keep: int = 10,
+    run_dir: str | os.PathLike[str] | None = None,
     verbose: int = 1,
 ) -> Study:
     """Try parameters drawn at random from their spaces, side by side, each trial on one thread.
@@ -79,12 +75,18 @@ def random(
         judged as they stand, with the ``stop_reason`` ``"max_seconds"``.
     threads : int, optional
         Trials at a time; by default the number of threads of the process. The results do not depend on it.
+    parallel : {"threads", "joblib"}, default "threads"
+        ``"joblib"`` hands trials to other processes through `joblib.Parallel`, with the backend that `joblib.parallel_config` names:
+        processes of this machine, or a cluster of dask. Results are the same bits where processors have the same instruction set.
     seed : int, default 0
         0 or more. Parameters and seed of every trial follow from it: a longer search begins with the trials of a shorter one.
     guard : {"lecture", "nonfinite", None}, default "lecture"
         The guard of all trainers, see `pyfastnn.Trainer`: by default a trial ends when its loss exceeds three times the first.
     keep : int, default 10
         Trainers to keep, those of the best trials. While a stage runs, the weights of all its trials are in memory.
+    run_dir : path, optional
+        A folder, in which every trial writes its run down in a folder of its own, ``trial_0000`` and so on (under ``cv`` with one for
+        each fold), as ``Trainer.fit(run_dir=...)`` does: ``pyfastnn report`` draws them.
     verbose : int, default 1
         1 prints a line for each trial, in their order, and the warnings; 0 prints nothing.
 
@@ -97,10 +99,12 @@ def random(
     ------
     TypeError, ValueError
         If an argument does not fit, or ``build`` does not return trainers with models of their own.
+    ImportError
+        If ``parallel="joblib"`` and joblib is missing; names the extra to install.
     """
-    setting = _setting("random", locals())
+    setting = setting_of("random", locals())
     check_whole("random", {"trials": trials})
-    return _search(setting, space, [(trials, epochs)], _drawn(seed))
+    return searched(setting, space, [(trials, epochs)], drawn(seed))
 
 
 @helpful_keywords
@@ -120,9 +124,11 @@ def grid(
     shuffle: bool = True,
     max_seconds: float | None = None,
     threads: int | None = None,
+    parallel: str = "threads",
     seed: int = 0,
     guard: str | None = "lecture",
     keep: int = 10,
+    run_dir: str | os.PathLike[str] | None = None,
     verbose: int = 1,
 ) -> Study:
     """Try all combinations of some points of each space.
@@ -133,7 +139,7 @@ def grid(
         As for `random`.
     points : int, default 5
         Points of each range, spread evenly in its scale, both ends among them; of a choice all values are tried.
-    epochs, batch_size, shuffle, max_seconds, threads, seed, guard, keep, verbose
+    epochs, batch_size, shuffle, max_seconds, threads, parallel, seed, guard, keep, run_dir, verbose
         As for `random`.
 
     Returns
@@ -146,7 +152,7 @@ def grid(
     TypeError, ValueError
         As for `random`, or if there are more than 100,000 combinations.
     """
-    setting = _setting("grid", locals())
+    setting = setting_of("grid", locals())
     check_whole("grid", {"points": points})
     found = [part.points(points) for part in checked_space("grid", space).values()]
     count = math.prod(map(len, found))
@@ -158,7 +164,7 @@ def grid(
     def combinations(part: Space, count: int, stage: int) -> list[dict[str, Any]]:
         return [dict(zip(part, values, strict=True)) for values in itertools.product(*found)]
 
-    return _search(setting, space, [(count, epochs)], combinations, grid=True)
+    return searched(setting, space, [(count, epochs)], combinations, grid=True)
 
 
 @helpful_keywords
@@ -177,9 +183,11 @@ def coarse_to_fine(
     shuffle: bool = True,
     max_seconds: float | None = None,
     threads: int | None = None,
+    parallel: str = "threads",
     seed: int = 0,
     guard: str | None = "lecture",
     keep: int = 10,
+    run_dir: str | os.PathLike[str] | None = None,
     verbose: int = 1,
 ) -> Study:
     """Search at random in stages, each in the part of the ranges where the one before found its best.
@@ -194,7 +202,7 @@ def coarse_to_fine(
         As for `random`.
     stages : sequence of (int, int), default ((20, 3), (20, 10))
         Trials and epochs of each stage.
-    batch_size, shuffle, max_seconds, threads, seed, guard, keep, verbose
+    batch_size, shuffle, max_seconds, threads, parallel, seed, guard, keep, run_dir, verbose
         As for `random`; the time is for all stages.
 
     Returns
@@ -207,53 +215,8 @@ def coarse_to_fine(
     TypeError, ValueError
         As for `random`, or if ``stages`` are no pairs of whole numbers.
     """
-    setting = _setting("coarse_to_fine", locals())
-    return _search(setting, space, _checked_stages(stages), _drawn(seed))
-
-
-def narrowed(space: Space, best: Sequence[Trial]) -> Space:
-    """Return the part of a space that the next stage draws from, by the rule of `coarse_to_fine`.
-
-    Parameters
-    ----------
-    space : dict
-        What the stage drew from.
-    best : sequence of Trial
-        Its best trials.
-
-    Returns
-    -------
-    dict
-        As ``space``, with narrower parts.
-    """
-    found: Space = {}
-    for name, part in space.items():
-        values = [trial.params[name] for trial in best]
-        if isinstance(part, Range):
-            places = [part.position(value) for value in values]
-            found[name] = part.part(min(places) - MARGIN, max(places) + MARGIN)
-        else:
-            found[name] = Choice(tuple(v for v in part.values if any(v is w or v == w for w in values)))
-    return found
-
-
-def _setting(owner: str, arguments: Mapping[str, Any]) -> Setting:
-    """Return the arguments that all searches have in common."""
-    names = [name for name in Setting.__dataclass_fields__ if name != "owner"]
-    return Setting(owner, **{name: arguments[name] for name in names})
-
-
-def _drawn(seed: int) -> Wanted:
-    """Return what draws the parameters of a stage."""
-
-    def draw(space: Space, count: int, stage: int) -> list[dict[str, Any]]:
-        wanted = []
-        for place in range(count):
-            rng = derived(seed, stage, place)[1]
-            wanted.append({name: part.draw(rng) for name, part in space.items()})
-        return wanted
-
-    return draw
+    setting = setting_of("coarse_to_fine", locals())
+    return searched(setting, space, _checked_stages(stages), drawn(seed))
 
 
 def _checked_stages(stages: Any) -> list[tuple[int, int]]:
@@ -269,31 +232,3 @@ def _checked_stages(stages: Any) -> list[tuple[int, int]]:
     for place, (trials, epochs) in enumerate(found):
         check_whole("coarse_to_fine", {f"stages[{place}][0]": trials, f"stages[{place}][1]": epochs})
     return found
-
-
-def _search(
-    setting: Setting, space: Mapping[str, Any], stages: Sequence[tuple[int, int]], wanted: Wanted, *, grid: bool = False
-) -> Study:
-    """Run the stages one behind the other."""
-    begun = time.perf_counter()
-    part = checked_space(setting.owner, space)
-    setting.check(part)
-    for _, epochs in stages:
-        check_whole(setting.owner, {"epochs": epochs})
-    deadline = math.inf if setting.max_seconds is None else begun + setting.max_seconds
-    study = Study(part)
-    study.stop_reason = "finished"
-    for stage, (count, epochs) in enumerate(stages):
-        if stage:
-            ran = sum(trial.stage == stage - 1 for trial in study.trials)
-            best = study.top(max(BEST_LEAST, math.ceil(BEST_SHARE * ran)), stage - 1)
-            if not best or study.stop_reason != "finished" or time.perf_counter() >= deadline:
-                break
-            part = narrowed(part, best)
-            study.spaces.append(part)
-        Stage(setting, study, stage, wanted(part, count, stage), epochs, deadline).run()
-    study.seconds = time.perf_counter() - begun
-    study.warnings = edges.warnings_of(study, grid=grid)
-    if setting.verbose:
-        edges.show(study.warnings)
-    return study

@@ -51,9 +51,12 @@ class Trial:
     seconds : float
         Time it took, over all folds.
     stop_reason : str
-        Why its fit ended, as ``history.stop_reason``: of the folds the first one that was not finished. ``"failed"`` if it raised.
+        Why its fit ended, as ``history.stop_reason``: of the folds the first one that was not finished. ``"failed"`` if it raised,
+        ``"pruned"`` if a pruner ended it.
     error : str
         What it raised, ``""`` if nothing.
+    run_dir : str
+        The folder that its run is written to, ``""`` without one.
     """
 
     number: int
@@ -67,6 +70,7 @@ class Trial:
     seconds: float = 0.0
     stop_reason: str = ""
     error: str = ""
+    run_dir: str = ""
 
     @property
     def history(self) -> History | None:
@@ -218,6 +222,7 @@ class Study:
                     "seconds": trial.seconds,
                     "stop_reason": trial.stop_reason,
                     "error": trial.error,
+                    "run_dir": trial.run_dir,
                     "history": [history.rows for history in trial.histories],
                 }
                 for trial in self.trials

@@ -156,7 +156,7 @@ def side_by_side(trainers: Sequence[Trainer], fit: Callable[[int], None], at_onc
             trainer.shared_interrupts = interrupts
         try:
             # One behind the other: a preprocessing that models share is fitted by the first of them, as in separate fits.
-            places = _Places(_first_of_shared(trainers))
+            places = _Places(first_of_shared(trainers))
             work()
             places = _Places(iter([place for place in range(len(trainers)) if place not in places.taken]))
             workers = [threading.Thread(target=work, name=f"train_many {i}") for i in range(at_once)]
@@ -233,7 +233,7 @@ def _check(trainers: list[Trainer], rows: Any) -> list[Any]:
     return chosen
 
 
-def _first_of_shared(trainers: Sequence[Trainer]) -> Iterator[int]:
+def first_of_shared(trainers: Sequence[Trainer]) -> Iterator[int]:
     """Yield the place of the first trainer of each group that shares a preprocessing not fitted yet."""
     groups: dict[int, list[int]] = {}
     for place, trainer in enumerate(trainers):
