@@ -142,8 +142,8 @@ class Ledger:
         self.claim(trial.number)  # one that could not be built still waits
         at = self._trial_id(trial.number)
         try:
-            for epoch, value in reports(trial, column):
-                self._storage.set_trial_intermediate_value(at, epoch, value)
+            for epoch, reported in reports(trial, column):
+                self._storage.set_trial_intermediate_value(at, epoch, reported)
             self._storage.set_trial_user_attr(at, RESULT, _result(trial))
         except self._package.exceptions.UpdateFinishedTrialError:
             return
