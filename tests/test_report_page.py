@@ -329,7 +329,7 @@ def test_no_runs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_following(tmp_path):
+def test_following(tmp_path, monkeypatch):
     """Each look that finds news writes the page; the last one does not load itself anew."""
     path = tmp_path / "page.html"
     (tmp_path / "runs").mkdir()
@@ -346,7 +346,8 @@ def test_following(tmp_path):
         else:
             path.write_text(mine)
 
-    follow(report, path, 7.0, wait=wait, said=said.append)
+    monkeypatch.setattr("time.sleep", wait)
+    follow(report, path, 7.0, said.append)
     assert [(s, len(d["runs"]), d["reload"]) for s, d in seen] == [(7.0, 0, 7.0), (7.0, 2, 7.0)]
     assert said == ["0 runs, 0 running", "2 runs, 0 running"]
     data = Page(path.read_text("ascii")).data
@@ -381,7 +382,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert main(["train", "digits", "--epochs", "2", "--run-dir", "runs/a", "--verbose", "0"]) == 0
     assert read_run("runs/a").status == "finished"
     assert main(["report", "runs"]) == 0
-    assert capsys.readouterr().out.endswith("written to report.html (1 runs)\n")
+    assert capsys.readouterr().out.endswith("written to report.html (1 run)\n")
     (run,) = Page(Path("report.html").read_text("ascii")).data["runs"]
     assert (run["name"], run["epochs"]) == ("a", 2)
 
@@ -392,7 +393,7 @@ def test_command_live(tmp_path, capsys, monkeypatch):
     def stop(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(follow, "__kwdefaults__", {**follow.__kwdefaults__, "wait": stop})
+    monkeypatch.setattr("time.sleep", stop)
     assert main(["report", str(tmp_path), "--live", "-o", str(tmp_path / "p.html")]) == 0
     assert "2 runs, 0 running" in capsys.readouterr().out
     assert Page((tmp_path / "p.html").read_text("ascii")).data["reload"] == 0
