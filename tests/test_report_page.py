@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import pyfastnn as fnn
-from pyfastnn import nn
+from pyfastnn import nn, optim
 from pyfastnn.cli import main
 from pyfastnn.diagnose import Monitor
 from pyfastnn.report import read_run, write_report
@@ -298,6 +298,29 @@ def test_the_best_at_an_end_is_said(peak, said):
         assert found[0].startswith(
             "best lr 0.000933 lies at the upper edge 0.001: widen it to log_uniform(1e-06, 0.01)"
         )
+
+
+def test_the_page_says_what_the_search_says(tmp_path):
+    """A real search whose range ends too early: the same warning, the same scores, the same best."""
+    rng = rng_of("report_search")
+    X = rng.standard_normal((300, 6)).astype("f4")
+    y = X @ rng.standard_normal(6)
+
+    def build(learning_rate):
+        optimizer = optim.SGD(learning_rate)
+        return fnn.Trainer(nn.Sequential(nn.Linear(1, init="zeros")), "mean_squared_error", optimizer, monitor=None)
+
+    space = {"learning_rate": log_uniform(1e-6, 1e-3)}
+    settings = {"X_val": X[200:], "y_val": y[200:], "trials": 30, "epochs": 3, "verbose": 0, "run_dir": tmp_path / "s"}
+    study = fnn.search.random(build, space, X[:200], y[:200], **settings)
+    data = page_of(tmp_path / "s")[1].data
+    found = data["search"]
+    assert len(study.warnings) == 1
+    assert found["edges"] == study.warnings
+    assert (found["score"], found["scores"]) == ("val_loss", [trial.score for trial in study.trials])
+    assert found["best"] == study.best.number
+    assert [run["params"] for run in data["runs"]] == [trial.params for trial in study.trials]
+    assert found["params"] == [{"name": "learning_rate", "low": 1e-6, "high": 1e-3, "log": True, "declared": True}]
 
 
 # Writing and following
