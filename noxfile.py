@@ -17,7 +17,7 @@ MEGABYTE = 1 << 20
 LARGEST_WHEEL = 5 * MEGABYTE
 LINT = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint")
 CLANG = ("clang++-19", "clang-19", "libomp-19-dev")
-CHROMIUM = ("chromium", "chromium-driver")
+CHROMIUM = ("chromedriver", "chromium", "chromium-driver")
 
 
 @nox.session
@@ -73,7 +73,7 @@ def clang(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """Look at the pages of reports in Chromium of Debian; pictures stay in the session's folder."""
-    installed(session, CHROMIUM[1].replace("-", ""), CHROMIUM)
+    installed(session, CHROMIUM[0], CHROMIUM[1:])
     session.install(".", "selenium>=4.30")
     made = Path(session.create_tmp())
     shutil.rmtree(made)

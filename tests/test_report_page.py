@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import pyfastnn as fnn
-from pyfastnn import nn
+from pyfastnn import nn, optim
 from pyfastnn.cli import main
 from pyfastnn.diagnose import Monitor
 from pyfastnn.report import read_run, write_report
@@ -300,6 +300,29 @@ def test_the_best_at_an_end_is_said(peak, said):
         )
 
 
+def test_the_page_says_what_the_search_says(tmp_path):
+    """A real search whose range ends too early: the same warning, the same scores, the same best."""
+    rng = rng_of("report_search")
+    X = rng.standard_normal((300, 6)).astype("f4")
+    y = X @ rng.standard_normal(6)
+
+    def build(learning_rate):
+        optimizer = optim.SGD(learning_rate)
+        return fnn.Trainer(nn.Sequential(nn.Linear(1, init="zeros")), "mean_squared_error", optimizer, monitor=None)
+
+    space = {"learning_rate": log_uniform(1e-6, 1e-3)}
+    settings = {"X_val": X[200:], "y_val": y[200:], "trials": 30, "epochs": 3, "verbose": 0, "run_dir": tmp_path / "s"}
+    study = fnn.search.random(build, space, X[:200], y[:200], **settings)
+    data = page_of(tmp_path / "s")[1].data
+    found = data["search"]
+    assert len(study.warnings) == 1
+    assert found["edges"] == study.warnings
+    assert (found["score"], found["scores"]) == ("val_loss", [trial.score for trial in study.trials])
+    assert found["best"] == study.best.number
+    assert [run["params"] for run in data["runs"]] == [trial.params for trial in study.trials]
+    assert found["params"] == [{"name": "learning_rate", "low": 1e-6, "high": 1e-3, "log": True, "declared": True}]
+
+
 # Writing and following
 
 
@@ -329,7 +352,7 @@ def test_no_runs(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_following(tmp_path):
+def test_following(tmp_path, monkeypatch):
     """Each look that finds news writes the page; the last one does not load itself anew."""
     path = tmp_path / "page.html"
     (tmp_path / "runs").mkdir()
@@ -346,7 +369,8 @@ def test_following(tmp_path):
         else:
             path.write_text(mine)
 
-    follow(report, path, 7.0, wait=wait, said=said.append)
+    monkeypatch.setattr("time.sleep", wait)
+    follow(report, path, 7.0, said.append)
     assert [(s, len(d["runs"]), d["reload"]) for s, d in seen] == [(7.0, 0, 7.0), (7.0, 2, 7.0)]
     assert said == ["0 runs, 0 running", "2 runs, 0 running"]
     data = Page(path.read_text("ascii")).data
@@ -381,7 +405,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert main(["train", "digits", "--epochs", "2", "--run-dir", "runs/a", "--verbose", "0"]) == 0
     assert read_run("runs/a").status == "finished"
     assert main(["report", "runs"]) == 0
-    assert capsys.readouterr().out.endswith("written to report.html (1 runs)\n")
+    assert capsys.readouterr().out.endswith("written to report.html (1 run)\n")
     (run,) = Page(Path("report.html").read_text("ascii")).data["runs"]
     assert (run["name"], run["epochs"]) == ("a", 2)
 
@@ -392,7 +416,7 @@ def test_command_live(tmp_path, capsys, monkeypatch):
     def stop(seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(follow, "__kwdefaults__", {**follow.__kwdefaults__, "wait": stop})
+    monkeypatch.setattr("time.sleep", stop)
     assert main(["report", str(tmp_path), "--live", "-o", str(tmp_path / "p.html")]) == 0
     assert "2 runs, 0 running" in capsys.readouterr().out
     assert Page((tmp_path / "p.html").read_text("ascii")).data["reload"] == 0

@@ -11,7 +11,7 @@ import math
 
 from pyfastnn.cli.files import check_writable
 from pyfastnn.cli.options import CommandError, real
-from pyfastnn.report.page import EVERY, Report, follow
+from pyfastnn.report.page import EVERY, Report, counted, follow
 from pyfastnn.train.run_directory import CONFIG
 
 PAGE = "report.html"
@@ -40,8 +40,8 @@ def run(options: argparse.Namespace) -> int:
     report = Report(options.runs, options.title)
     if options.live:
         print(f"following: open {options.output} in a browser; Ctrl-C ends it", flush=True)
-        follow(report, options.output, options.every or EVERY, said=lambda line: print(line, flush=True))
-        print(f"written to {options.output} ({len(report)} runs)")
+        follow(report, options.output, options.every or EVERY, lambda line: print(line, flush=True))
+        print(f"written to {options.output} ({counted(len(report))})")
         return 0
     report.look()
     for problem in report.unread:
@@ -49,5 +49,5 @@ def run(options: argparse.Namespace) -> int:
     if not len(report):
         raise CommandError(f"there is no run in {', '.join(options.runs)}: no folder has a readable {CONFIG}")
     report.write(options.output)
-    print(f"written to {options.output} ({len(report)} runs)")
+    print(f"written to {options.output} ({counted(len(report))})")
     return 0

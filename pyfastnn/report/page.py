@@ -193,8 +193,6 @@ def follow(
     report: Report,
     path: str | os.PathLike[str],
     every: float = EVERY,
-    *,
-    wait: Callable[[float], object] = time.sleep,
     said: Callable[[str], object] = lambda line: None,
 ) -> None:
     """Write a page anew whenever its runs have come further, until Ctrl-C; it loads itself anew meanwhile.
@@ -207,8 +205,6 @@ def follow(
         The file.
     every : float, default 5
         Seconds between two looks.
-    wait : callable
-        Waits so many seconds; KeyboardInterrupt from it ends the following.
     said : callable
         Is told a line now and then.
     """
@@ -219,12 +215,17 @@ def follow(
                 report.write(path, every)
             now = len(report), report.running
             if now != told:
-                said(f"{now[0]} runs, {now[1]} running")
+                said(f"{counted(now[0])}, {now[1]} running")
                 told = now
-            wait(every)
+            time.sleep(every)
     except KeyboardInterrupt:
         report.look()
         report.write(path)
+
+
+def counted(runs: int) -> str:
+    """Return a number of runs as text."""
+    return f"{runs} run" if runs == 1 else f"{runs} runs"
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -35,6 +35,7 @@ function shown(value) {
 
 function clock(seconds) {
   if (seconds == null) return NONE;
+  if (seconds > 0 && seconds < 1) return shown(Number((1000 * seconds).toPrecision(3))) + ' ms';
   if (seconds < 90) return shown(Number(seconds.toPrecision(3))) + ' s';
   const minutes = Math.round(seconds / 60);
   return minutes < 90 ? minutes + ' min' : Math.floor(minutes / 60) + ' h ' + String(minutes % 60).padStart(2, '0') + ' min';

@@ -213,6 +213,8 @@ class Trainer(Changeable):
             the weights are those from before that epoch.
         RuntimeError
             If no parameter is trainable (`Model.freeze`), or the trainer is training already.
+        OSError
+            If ``run_dir`` cannot be written; the model stands behind the epoch before it.
 
         Warns
         -----
