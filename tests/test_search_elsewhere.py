@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+from test_interrupts import interrupt
 from test_search import HELD, SPACE, X, Y, build, facts
 
 from pyfastnn import data, search
@@ -129,6 +131,46 @@ def test_a_shared_preprocessing_is_fitted_once():
     here = search.random(make(one), space, X, Y, cv=2, trials=3, epochs=1, verbose=0)
     there = search.random(make(other), space, X, Y, cv=2, trials=3, epochs=1, verbose=0, parallel="joblib", threads=1)
     assert facts(here) == facts(there)
+
+
+INTERRUPTED = r"""
+import json, time
+import joblib
+import numpy as np
+import pyfastnn as fnn
+from pyfastnn import nn, optim, search
+
+X = np.random.default_rng(0).standard_normal((400, 16), dtype=np.float32)
+y = np.arange(400) % 3
+
+
+def build(learning_rate):
+    return fnn.Trainer(nn.Sequential(nn.Linear(24), nn.ReLU(), nn.Linear(3)), optimizer=optim.SGD(learning_rate))
+
+
+def searched(epochs):
+    space = {"learning_rate": search.log_uniform(1e-4, 1e-2)}
+    given = {"X_val": X[:50], "y_val": y[:50], "verbose": 0, "parallel": "joblib"}
+    return search.random(build, space, X, y, trials=6, epochs=epochs, **given)
+
+
+if __name__ == "__main__":
+    with joblib.parallel_config("loky", n_jobs=2):
+        searched(1)
+        print("ready", flush=True)
+        study = searched(10**8)
+    print(json.dumps([time.time(), study.stop_reason, len(study)]))
+"""
+
+
+@needs_joblib
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_ctrl_c_ends_a_search_with_the_trials_that_came_back():
+    pressed, ran = interrupt(INTERRUPTED, 0.5)
+    assert ran.returncode == 0, ran.stderr
+    ended, reason, count = json.loads(ran.stdout.splitlines()[-1])
+    assert ended - pressed < 30
+    assert (reason, count) == ("interrupted", 0)
 
 
 @needs_joblib

@@ -70,9 +70,9 @@ def run_elsewhere(
 
     def calls() -> Iterator[Any]:
         for place, job in enumerate(rest):
-            if begins(job):
+            first = not here and not place
+            if begins(job) and (first or not how.over):
                 sent.append(job)
-                first = not here and not place
                 yield joblib.delayed(_run)(job.trainer, job.fold, how, first, folder(job), *data.given)
             else:
                 ended(job, None)

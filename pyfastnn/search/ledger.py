@@ -183,9 +183,11 @@ class Ledger:
                 f"optuna: the study {self._name!r} is there already and is to {self._study.direction.name.lower()} its value, "
                 f"this one would {direction} it; give another 'name'"
             )
+        # In this order: another process that makes the study now puts the settings there first.
+        has_trials = bool(self._study.get_trials(deepcopy=False))
         known = self._study.user_attrs.get(OWN)
         if known is None:
-            if self._study.get_trials(deepcopy=False):
+            if has_trials:
                 raise ValueError(f"optuna: the study {self._name!r} was not made by search.optuna; give another 'name'")
             self._study.set_user_attr(OWN, settings)
             return

@@ -23,6 +23,8 @@ from pyfastnn.train.trainer import Trainer
 
 _TRIES = 10
 """Sets of parameters that are tried to find out what trials are judged by."""
+_PATIENCE = 0.2
+"""Seconds between looks into a storage whether a trial has ended elsewhere."""
 
 
 @helpful_keywords
@@ -208,6 +210,7 @@ class _Judge(Watcher):
         self._setting, self._study, self._proposals, self._ledger = setting, study, proposals, ledger
         self._first, self._epochs, self._again = first, epochs, again
         self._judges: dict[int, Callable[[int, float], bool]] = {}
+        self._looked = 0.0
         self.watches_epochs = proposals.prunes or again
 
     def begins(self, trial: Trial) -> bool:
@@ -232,7 +235,10 @@ class _Judge(Watcher):
                 row[column] = float(found.function(trainer, setting.X_val, setting.y_val))
             if self._judges[trial.number](epoch, row[column]):
                 return True
-        return self._again and self._ledger is not None and self._ledger.ended(trial.number)
+        if self._ledger is None or not self._again or time.monotonic() < self._looked + _PATIENCE:
+            return False
+        self._looked = time.monotonic()
+        return self._ledger.ended(trial.number)
 
     def ended(self, trial: Trial) -> None:
         """Write down what came of a trial, or read it where others were quicker."""
