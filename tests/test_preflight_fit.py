@@ -205,7 +205,7 @@ def test_labels_that_are_all_the_same(label):
     outputs = 3 if label == 2 else 1
     only(
         said(net(outputs=outputs), X, np.array([label] * 600)),
-        f"labels of all rows are the same {label!r}",
+        f"the labels are {label!r} in all of 600 rows",
         "nothing to learn",
     )
 
@@ -226,13 +226,13 @@ def test_ignored_labels_and_rows_of_no_weight_take_no_part():
     assert said(net(), X, y, loss=nn.SoftmaxCrossEntropy(ignore_index=-1)) == []
     y[y > 0] = 0
     found = said(net(), X, y, loss=nn.SoftmaxCrossEntropy(ignore_index=-1))
-    only(found, "labels of all rows are the same 0")
+    only(found, "the labels are 0 in all of 100 rows")
 
 
 @pytest.mark.parametrize(
     ("targets", "words"),
     [
-        (lambda x: 0 * x + 3, ("targets of all rows are the same: there is nothing to learn",)),
+        (lambda x: 0 * x + 3, ("targets are the same in all of 600 rows: there is nothing to learn",)),
         (lambda x: 1998 + 5 * x, ("the targets have mean 2e+03 and", "undo it behind predict")),
         (lambda x: 1e6 * x, ("the targets have mean", "standard deviation")),
     ],
@@ -328,6 +328,13 @@ def test_units_that_are_saturated_at_the_first_watched_step():
     only(found, "of the answers of tanh_1 lie at the ends", "at step 50", "xavier_normal")
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30, 1e200])
+def test_numbers_that_overflow_are_no_trouble(scale):
+    X, y = data()
+    said(net(dtype="float64"), X.astype("f8") * scale, y, guard=None)
+    said(net(outputs=1, dtype="float64"), X.astype("f8"), X[:, :1].astype("f8") * scale, loss="huber", guard=None)
+
+
 # How it is said
 
 
@@ -388,6 +395,7 @@ def test_many_trainers_say_it_once():
     with pytest.warns(PreflightWarning) as caught:
         fnn.train_many(trainers, X, y, epochs=1, threads=2)
     assert len(caught) == 1
+    assert caught[0].filename.endswith("many.py"), "not the module that starts threads"
     assert all(trainer.preflight for trainer in trainers)
 
 

@@ -26,8 +26,8 @@ Array = NDArray[Any]
 
 LEAST_ROWS = 10
 """Fewer rows say nothing about a data set."""
-ROWS, ITEMS, TARGETS = 128, 1 << 15, 4096
-"""Rows and items of them that inputs are judged by, and targets."""
+ROWS, ITEMS, TARGETS, MORE_TARGETS = 128, 1 << 15, 4096, 1 << 17
+"""Rows and items of them that inputs are judged by, and targets; more of these if all of them are equal."""
 LARGE, OFF_CENTRE, BESIDE, APART, WIDEST = 16.0, 1.0, 0.25, 20.0, 1e3
 """Inputs are far from 0 if their root mean square is so large and their mean so many deviations away, less if all lie on one side of 0;
 or if the features' means are so many of their deviations away. The widest feature may have so many times the deviation of the middle
@@ -139,7 +139,7 @@ def inputs(model: Model, name: str, found: Sample) -> str | None:
 
 def _stride(features: int, most: int) -> int:
     """Return a step through the features that leaves about so many and is in step with no channels or lines of images."""
-    step = -(-features // max(most, 1))
+    step = max(1, -(-features // max(most, 1)))
     while step > 1 and math.gcd(step, 2 * 3 * 5 * 7) > 1:
         step += 1
     return step
@@ -167,11 +167,11 @@ def targets(model: Model, head: Head, data: Pass) -> str | None:
     sample = y[some]
     name = ("labels" if head.counts else "targets") + (f" of {head.output!r}" if head.suffix else "")
     if (sample == sample[0]).all():
-        whole = y[_that_count(head, data, rows_of(data, data.rows))]
-        if (whole == sample[0]).all():
-            what = f" {_label(model, head, int(sample[0]))}" if head.counts else ""
-            return f"the {name} of all rows are the same{what}: there is nothing to learn; look at how they are read"
-        sample = whole
+        more = y[_that_count(head, data, rows_of(data, MORE_TARGETS))]
+        if (more == sample[0]).all():
+            what = _label(model, head, int(sample[0])) if head.counts else "the same"
+            return f"the {name} are {what} in all of {len(more)} rows: there is nothing to learn; look at how they are read"
+        sample = more
     if head.counts:
         weighted = data.form.weighted or getattr(head.loss, "class_weight", None) is not None
         share = float(np.bincount(sample).max() / len(sample))
@@ -179,8 +179,8 @@ def targets(model: Model, head: Head, data: Pass) -> str | None:
             return None
         most = _label(model, head, int(np.bincount(sample).argmax()))
         return (
-            f"{share:.1%} of the {name} are {most}, so to say nothing else gives an accuracy of {share:.3f}: "
-            "try SoftmaxCrossEntropy(class_weight='balanced'), and look at the loss or each class"
+            f"{share:.1%} of the {name} are {most}, so whoever says nothing else has an accuracy of {share:.3f}: "
+            "try SoftmaxCrossEntropy(class_weight='balanced'), and look at the loss or at each class"
         )
     if head.loss.task != "regression" or head.loss.kind == "custom":
         return None

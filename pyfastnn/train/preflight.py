@@ -8,7 +8,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import FrameType
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pyfastnn.diagnose import fit_checks as checks
 
@@ -53,7 +56,9 @@ class Preflight:
         for check in self._checks(data, rows):
             if now - begun >= SECONDS:
                 break
-            _say(check())
+            with np.errstate(all="ignore"):  # a number that overflows is judged by none of them
+                found = check()
+            _say(found)
             now = time.perf_counter()
         return now - begun
 
@@ -84,10 +89,12 @@ class Preflight:
         if trainer.step_count == 0 and self._fresh:
             known = [n for n, symbol in trainer.model.network.inputs.items() if symbol.dtype == "float"]
             size = max((self._sizes.get(name, math.inf) for name in known), default=1.0)
-            _say(checks.first_loss(trainer.model, trainer.heads, data, size))
+            with np.errstate(all="ignore"):
+                found = checks.first_loss(trainer.model, trainer.heads, data, size)
+            _say(found)
         if trainer.history.statistics.parts:
-            for found in checks.activations(trainer.history.statistics.parts[0], trainer.first_loss, data.batch):
-                _say(found)
+            for each in checks.activations(trainer.history.statistics.parts[0], trainer.first_loss, data.batch):
+                _say(each)
         self.done = trainer.monitor is None or bool(trainer.history.statistics.parts)
 
 
@@ -99,10 +106,14 @@ def preflight_of(trainer: Trainer) -> Preflight | None:
 
 
 def _say(found: str | None) -> None:
-    """Warn where the fit was called."""
+    """Warn where the fit was called; in a thread of ours, where the thread calls it."""
     if found is None:
         return
     frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "pyfastnn":
+    while frame.f_back is not None and _package(frame) == "pyfastnn":
         frame, level = frame.f_back, level + 1
-    warnings.warn(found, checks.PreflightWarning, stacklevel=level)
+    warnings.warn(found, checks.PreflightWarning, stacklevel=level - (_package(frame) == "threading"))
+
+
+def _package(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]
