@@ -207,7 +207,7 @@ class Stage:
                 if parts is None:
                     parts = folds_of(setting, trainer)
                 trainer.seed, trainer.guard = trial.seed, setting.guard
-                trainer.preflight = trainer.preflight and not self._study.trials  # data are the same in all stages
+                trainer.preflight = False  # as with verdicts: first weights and rates are what is searched
                 made.append(Job(trial, trainer, parts[len(made)]))
             else:
                 jobs += made
