@@ -13,7 +13,7 @@ from typing import Any
 
 from bench import targets
 from bench.workers import ROOT
-from pyfastnn.bench import coarse, gemm, machine, search, stream, tasks
+from pyfastnn.bench import coarse, gemm, machine, search, step, stream, tasks
 from pyfastnn.bench import peaks as machine_peaks
 from pyfastnn.bench.floor import floor
 from pyfastnn.bench.race import Result, geometric_mean, ratio_text, time_text
@@ -161,6 +161,7 @@ def _steps(name: str) -> Callable[[dict[str, Document]], str]:
     def text(documents: dict[str, Document]) -> str:
         document = documents[name]
         results = _results(document)
+        watched = any("watching" in result.notes for result in results)
         rows = []
         for result in results:
             task, ours = tasks.get(result.name), result.times["ours"]
@@ -173,9 +174,18 @@ def _steps(name: str) -> Callable[[dict[str, Document]], str]:
                 time_text(ours.median),
                 f"{ours.median / least:.2f}x",
             ]
-            row += [time_text(fit.median) if fit else "-", f"{best[0]} {ratio_text(best[1])}" if best else "-"]
-            rows.append(row)
-        ours_table = format_table(("task", "floor us", "ours us", "over floor", "`fit` us", "best peer"), rows)
+            row += [time_text(fit.median) if fit else "-", *([step.watching_text(result)] if watched else [])]
+            rows.append([*row, f"{best[0]} {ratio_text(best[1])}" if best else "-"])
+        header = [
+            "task",
+            "floor us",
+            "ours us",
+            "over floor",
+            "`fit` us",
+            *(["watching"] if watched else []),
+            "best peer",
+        ]
+        ours_table = format_table(header, rows)
         labels = _labels(results)
         rows = []
         for label in labels:

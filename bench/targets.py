@@ -47,6 +47,8 @@ AVX2_MEAN, DOUBLE_MEAN = 0.95, 1.0
 SEARCH_FLOOR, SEARCH_PEER = 1.3, 2.5
 COARSE_SHARE = 0.45
 """Of the time of a loop in PyTorch, on as many threads as suit it best."""
+WATCHING = 0.02
+"""Of the time of a run."""
 STREAM_SPEED = 0.7
 """Of training on the same rows in memory."""
 # Op and sizes, against whom, at least how many times as fast on one thread.
@@ -188,6 +190,9 @@ def _step(document: Document) -> Iterator[Row]:
             least = floor(tasks.get(task), document["peaks"]).seconds
             reached = result["times"]["ours"]["median"] / least
             yield Row(f"{task}, {threads} thread(s): over the floor", reached, wanted, at_most=True)
+        if "watching" in result:
+            cost = result["watching"]
+            yield Row(f"{task}, {threads} thread(s): cost of watching", cost, WATCHING, at_most=True, share=True)
         for name, peer, both in PEERS:
             found = _peers(result, peer)
             if name == task and both[threads - 1] is not None and found:

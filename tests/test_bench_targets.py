@@ -153,6 +153,41 @@ def test_steps_are_held_against_floor_and_peers(bench):
     assert rows["T5, 1 thread(s): against torch fused"].reached == pytest.approx(100)
 
 
+def test_watching_is_held_against_not_watching(bench):
+    readings = {
+        "ours": [Reading(1.0, 0.0)] * 6,
+        "ours fit": [Reading(1.1 * speed, 0.0) for speed in (1, 2, 4, 1, 3, 5)],
+        "ours unwatched": [Reading(speed, 0.0) for speed in (1, 2, 4, 1, 3, 5)],
+    }
+    notes = step.notes(readings)
+    assert notes == {"watching": pytest.approx(0.1)}
+    assert step.notes({"ours": readings["ours"], "ours fit": readings["ours fit"]}) == {}
+    seconds = floor(tasks.get("T1"), PEAKS).seconds
+    made = [
+        Result("T1", {"task": "T1"}, summarize({"ours": [Reading(seconds, 0.0)] * 6}, "ours"), "", notes),
+        result("T5", {"task": "T5"}, ours=1.0),
+    ]
+    rows = {row.what: row for row in bench("targets").rows(document("step", made))}
+    assert not rows["T1, 1 thread(s): cost of watching"].met
+    assert rows["T1, 1 thread(s): cost of watching"].cells()[1:] == ("at most 2.0 %", "10.0 %", "missed by 5.00x")
+    assert "T5, 1 thread(s): cost of watching" not in rows
+    table = bench("publish").PARTS["step-1"]({"step-1": document("step", made)})
+    header, _, first, second, *_ = ([cell.strip() for cell in line.split("|")] for line in table.splitlines())
+    assert (first[header.index("watching")], second[header.index("watching")]) == ("10.0 %", "-")
+    assert "10.0 %" in step.report(made)
+
+
+def test_watching_is_measured_in_whole_rounds_of_its_steps():
+    watched, unwatched = (step.subject({"task": "T1"}, variant) for variant in ("fit", "unwatched"))
+    assert watched.unit == unwatched.unit == 50
+    for fit, records in ((watched, 2), (unwatched, 0)):
+        fit.reset()
+        fit.run(100)
+        assert len(fit.trainer.history.statistics) == records
+    with pytest.raises(NotImplementedError):
+        step.subject({"task": "T5"}, "unwatched")
+
+
 def test_products_are_judged_by_the_better_of_two_libraries(bench):
     cases = gemm.cases(["NN:8x8x8", "NN:9x9x9"])
     made = [

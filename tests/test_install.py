@@ -59,7 +59,7 @@ def test_importing_loads_what_is_used(tmp_path: Path) -> None:
     rooms = {name.split(".")[1] for name in everything if name.startswith("pyfastnn.")}
     for late in ("reference", "bench", "cli", "gates", "testing", "search", "cs231n"):
         assert late not in rooms, f"{late} is loaded before anything of it is used"
-    watching = {"monitor", "statistics", "verdicts"}  # what a fit does by default
+    watching = {"fit_checks", "monitor", "statistics", "verdicts"}  # what a fit does by default
     assert {name.split(".")[2] for name in everything if name.startswith("pyfastnn.diagnose.")} == watching
 
 

@@ -98,7 +98,7 @@ from pyfastnn import nn
 
 X = np.zeros((400_000, 64), np.uint8)
 y = np.arange(len(X)) % 3
-trainer = fnn.Trainer(nn.Sequential(nn.Linear(512), nn.ReLU(), nn.Linear(512), nn.Linear(3)))
+trainer = fnn.Trainer(nn.Sequential(nn.Linear(512), nn.ReLU(), nn.Linear(512), nn.Linear(3)), preflight=False)
 trainer.fit(X[:64], y[:64], epochs=1, verbose=0)
 jobs = {
     "predict": lambda: trainer.model.predict(X),

@@ -87,6 +87,42 @@ def test_rows_have_the_same_bits_in_every_batch_on(isa):
     assert ran.stdout.strip() == isa
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="uses mprotect")
+@pytest.mark.parametrize("isa", OTHERS)
+def test_no_kernel_reads_or_writes_past_its_arrays_on(isa):
+    """Each instruction set has tails of its own; test_op_memory.py puts the arrays between guard pages."""
+    code = (
+        "import sys; sys.path.insert(0, 'HERE')\n"
+        "import test_op_memory as t; from pyfastnn import _core\n"
+        "t.test_no_kernel_reads_or_writes_past_its_arrays()\n"
+        "print(_core.active_isa())"
+    ).replace("HERE", os.path.dirname(os.path.abspath(__file__)))
+    ran = python(code, isa)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert ran.stdout.strip() == isa
+
+
+SUMS = ("sum_of_squares", "sum_of_squared_differences", "activation_summary")
+"""Ops that add up pieces which threads have made."""
+
+
+@pytest.mark.parametrize("isa", OTHERS)
+def test_sums_have_the_same_bits_for_any_number_of_threads_on(isa):
+    code = (
+        "import sys; sys.path.insert(0, 'HERE')\n"
+        "import test_threads as t; from pyfastnn import _core\n"
+        "_core.set_parallel_cost(0.0)\n"
+        "for op in OPS:\n"
+        "    for dtype in t.DTYPES:\n"
+        "        t.test_same_bits_for_any_number_of_threads(op, dtype, None)\n"
+        "print(_core.active_isa())"
+    )
+    code = code.replace("HERE", os.path.dirname(os.path.abspath(__file__))).replace("OPS", repr(SUMS))
+    ran = python(code, isa)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    assert ran.stdout.strip() == isa
+
+
 def test_without_force_the_best_is_taken():
     ran = python("from pyfastnn import _core; print(_core.active_isa(), _core.detected_isa())", None)
     assert ran.returncode == 0, ran.stderr

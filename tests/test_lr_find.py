@@ -68,6 +68,22 @@ def test_nothing_changes():
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002 - what must not move
 
 
+def test_the_first_block_of_a_stream_is_trained_on():
+    X, y = fnn.data.load_digits()
+    stream = fnn.data.Stream(X, y, block_rows=500, chunk_rows=50)
+    trainer = digits_trainer()
+    found = lr_find(trainer, stream)
+    assert 1e-4 < found.suggestion < 1
+    assert not trainer.model.built
+    rows, labels = next(iter(stream.blocks()))
+    same = digits_trainer()
+    same.model.preprocess.fit(X)
+    alone = lr_find(same, rows.copy(), labels.copy())
+    np.testing.assert_allclose(found.losses, alone.losses, rtol=1e-4)
+    with pytest.raises(ValueError, match="lr_find: 'y' was given, but 'X' is a Stream"):
+        lr_find(trainer, stream, y)
+
+
 def test_it_stops():
     X, y = fnn.data.load_digits()
     found = lr_find(digits_trainer("sgd"), X, y, high=1e6)

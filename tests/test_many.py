@@ -177,7 +177,8 @@ y = np.arange(len(X)) % 3
 
 
 def make(seed):
-    return fnn.Trainer(nn.Sequential(nn.Linear(64), nn.ReLU(), nn.Linear(3)), optimizer=optim.SGD(1e-3), seed=seed, monitor=None)
+    model = nn.Sequential(nn.Linear(64), nn.ReLU(), nn.Linear(3))
+    return fnn.Trainer(model, optimizer=optim.SGD(1e-3), seed=seed, monitor=None, preflight=False)
 
 
 made = [make(k) for k in range(3)]

@@ -329,6 +329,29 @@ def test_nothing_changes():
     assert preflight(checked, X, y) == preflight(checked, X, y)
 
 
+@pytest.mark.parametrize("labels", [("a", "b", "c"), (0, 1, 2)])
+def test_the_first_block_of_a_stream_is_looked_at(labels):
+    """Classes and preprocessing are those of the whole stream: one class is not in the block."""
+    X, y = data(600)
+    y = np.array(labels)[np.sort(y)]
+    stream = fnn.data.Stream(X + 50, y, block_rows=400, chunk_rows=10, shuffle=False)
+    report = preflight(net(preprocess=fnn.data.Standardize()), stream)
+    wrong = [check for check in report.checks if check.verdict != "ok"]
+    assert [check.name for check in wrong] == ["labels"], str(report)
+    assert f"no row has the label {labels[2]}" in wrong[0].advice
+    assert report["initial loss"].expected == "1.0986 (log 3)"
+    assert len(list(stream.blocks())) == 2, "the stream can be read on"
+
+
+def test_streams_that_are_bad():
+    X, y = data()
+    with pytest.raises(ValueError, match="preflight: 'y' was given, but 'X' is a Stream, which holds the targets"):
+        preflight(net(), fnn.data.Stream(X, y), y)
+    assert only(preflight(net(outputs=2), fnn.data.Stream(X, y)), "labels", "failed").value == "refused"
+    X[0, 0] = np.inf
+    assert only(preflight(net(), fnn.data.Stream(X, y)), "inputs", "failed").value == "1 NaN or infinite"
+
+
 def test_the_report():
     report = Preflight((Check("a <b>", "1", "2", "failed", "do & undo"), Check("c", "3", "3", "ok")))
     lines = str(report).splitlines()
@@ -374,6 +397,8 @@ def test_the_command(capsys, tmp_path, monkeypatch):
     page = (tmp_path / "r.html").read_text()
     assert page.startswith("<!DOCTYPE html>")
     assert "<td>overfits 20 rows</td>" in page
+    assert page.count('<tr class="ok">') == 8
+    assert "<p>Dataset digits: " in page
     np.savez("bad.npz", X=np.ones((50, 4)), y=np.arange(50) % 2)
     assert main(["check", "bad.npz"]) == 1
     out, err = capsys.readouterr()

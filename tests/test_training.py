@@ -447,7 +447,7 @@ def test_max_seconds():
 
 def test_max_seconds_within_an_epoch():
     X = np.zeros((1_000_000, 4), np.float32)
-    trainer = small()
+    trainer = small(preflight=False)
     history = trainer.fit(X, np.arange(len(X)) % 3, max_seconds=0.15, batch_size=1, verbose=0)
     assert history.stop_reason == "max_seconds"
     assert 0 < trainer.step_count < len(X)

@@ -24,7 +24,7 @@ def blobs(rows: int = 600, noise: float = 1.0, name: str = "blobs"):
 
 def fit(model, X, y, optimizer, monitor, **settings):
     """Train and return the trainer, and what it warned of."""
-    trainer = fnn.Trainer(model, optimizer=optimizer, monitor=monitor, **settings.pop("trainer", {}))
+    trainer = fnn.Trainer(model, optimizer=optimizer, monitor=monitor, preflight=False, **settings.pop("trainer", {}))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         trainer.fit(X, y, verbose=0, **{"epochs": 8, "batch_size": 20, **settings})

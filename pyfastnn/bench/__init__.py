@@ -21,7 +21,7 @@ BENCHMARKS = ("gemm", "op", "step", "search", "coarse", "stream")
 VARIANTS = {
     "gemm": ("",),
     "op": ("",),
-    "step": ("", "fit", "float32"),
+    "step": ("", "fit", "unwatched", "float32"),
     "search": ("",),
     "coarse": ("",),
     "stream": ("", "memory"),
@@ -33,7 +33,10 @@ ALONE = ("call", "predict")
 
 
 def subject(bench: str, case: Case, variant: str) -> Subject:
-    """Make ours for a case of a benchmark; the variant ``"fit"`` of ``"step"`` is `Trainer.fit`."""
+    """Make ours for a case of a benchmark.
+
+    The variant ``"fit"`` of ``"step"`` is `Trainer.fit`, ``"unwatched"`` the same without a monitor.
+    """
     made: Subject = benchmark(bench).subject(case, variant)
     return made
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pyfastnn.bench.timing import Case, Runner, Summary, WrongResult, interleave, summarize
+from pyfastnn.bench.timing import Case, Reading, Runner, Summary, WrongResult, interleave, summarize
 
 
 class Benchmark(Protocol):
@@ -20,6 +20,8 @@ class Benchmark(Protocol):
 
     def name(self, case: Case) -> str:
         """Return a short name of a case."""
+
+    # One may also have ``notes(readings)``: what else the samples of a case say, as JSON values by name.
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,12 @@ def race(
         One per case; those whose results were wrong are refused.
     """
     results = []
+    more: Callable[[Mapping[str, list[Reading]]], dict[str, Any]] = getattr(module, "notes", lambda _: {})
     for number, case in enumerate(cases):
         name = module.name(case)
         answers = {label: runner.prepare(bench, case) for label, runner in runners.items()}
         present = {label: answer for label, answer in answers.items() if answer is not None}
-        refused, times = "", {}
+        refused, times, notes = "", {}, {}
         try:
             module.verify(case, present)
         except WrongResult as error:
@@ -115,7 +118,8 @@ def race(
             taking_part = {label: runners[label] for label in present}
             readings = interleave(taking_part, rounds=rounds, seconds=seconds, pause=pause)
             times = summarize(readings, next(iter(present)))
-        results.append(Result(name, case, times, refused, {}))
+            notes = more(readings)
+        results.append(Result(name, case, times, refused, notes))
         line = f"[{number + 1}/{len(cases)}] {name}" + (f": REFUSED: {refused}" if refused else "")
         if say is not None:
             say(line)

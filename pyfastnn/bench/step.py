@@ -14,10 +14,15 @@ from pyfastnn.bench.floor import floor
 from pyfastnn.bench.peaks import Peaks
 from pyfastnn.bench.race import RATIO_NOTE, Result, ratio_text, time_text
 from pyfastnn.bench.table import format_table
-from pyfastnn.bench.timing import Case, Subject, WrongResult
+from pyfastnn.bench.timing import Case, Reading, Subject, WrongResult, summarize
+from pyfastnn.diagnose import Monitor
 from pyfastnn.train.compiled import compile_plans
+from pyfastnn.train.history import History
 from pyfastnn.train.hyper import hyper_rows
 from pyfastnn.train.updates import slot_shapes
+
+WATCHED = ("T1", "T3")
+"""Tasks that watching is held against not watching on: samples of theirs are made of whole rounds of its 50 steps."""
 
 _LAYERS = {"relu": nn.ReLU, "tanh": nn.Tanh, "batch_norm": nn.BatchNorm, "flatten": nn.Flatten}
 
@@ -33,8 +38,12 @@ def name(case: Case) -> str:
 
 
 def subject(case: Case, variant: str = "") -> Subject:
-    """Make ours: the bare executor, `Trainer.fit`, or for a task in bf16 the bare executor in float32."""
+    """Make ours: the bare executor, `Trainer.fit` (also without its monitor), or for a task in bf16 the bare executor in float32."""
     task = tasks.get(case["task"])
+    if variant == "unwatched":
+        if task.name not in WATCHED:
+            raise NotImplementedError(f"watching is measured on {' and '.join(WATCHED)}")
+        return Fit(task, watched=False)
     if variant == "float32":
         if task.precision == "float32":
             raise NotImplementedError("that is what the bare executor does")
@@ -168,12 +177,15 @@ class Fit(Subject):
 
     least_seconds = 0.055
 
-    def __init__(self, task: tasks.Task) -> None:
+    def __init__(self, task: tasks.Task, watched: bool = True) -> None:
         self.task = task
+        if task.name in WATCHED:
+            self.unit = Monitor().every
         self.X, self.y, self.order = tasks.data(task)
         self.model = model_of(task)
         self.first = self.model.state_dict()
-        self.trainer = Trainer(self.model, optimizer=optimizer_of(task), precision=task.precision)
+        monitor = Monitor() if watched else None
+        self.trainer = Trainer(self.model, optimizer=optimizer_of(task), precision=task.precision, monitor=monitor)
 
     def check(self) -> dict[str, Any]:
         """Train some steps on the rows in order and return the mean loss of every epoch."""
@@ -186,7 +198,7 @@ class Fit(Subject):
         for slot in self.trainer.slots.values():
             slot[...] = 0
         self.trainer.step_count = self.trainer.epoch = 0
-        self.trainer.history.rows.clear()
+        self.trainer.history = History()
 
     def run(self, calls: int) -> None:
         """Fit ``calls`` steps in one call."""
@@ -197,9 +209,21 @@ class Fit(Subject):
         self.trainer.fit(X, y, epochs=epochs, batch_size=self.task.batch, max_steps=steps, shuffle=shuffle, verbose=0)
 
 
+def notes(readings: Mapping[str, list[Reading]]) -> dict[str, Any]:
+    """Return what watching costs as a share of a run, ``"watching"``: the median of fit over fit without a monitor, less 1."""
+    fits = {k: readings[k] for k in ("ours fit", "ours unwatched") if k in readings}
+    return {"watching": summarize(fits, "ours unwatched")["ours fit"].ratio - 1.0} if len(fits) == 2 else {}
+
+
+def watching_text(result: Result) -> str:
+    """Return what watching costs as tables show it."""
+    return f"{100 * result.notes['watching']:.1f} %" if "watching" in result.notes else "-"
+
+
 def report(results: Sequence[Result], peaks: Peaks | None = None) -> str:
     """Return the table of a race: ours, its floor, `Trainer.fit`, then the peers with their ratios to ours."""
-    labels = [k for k in dict.fromkeys(label for r in results for label in r.times) if k not in ("ours", "ours fit")]
+    own = ("ours", "ours fit", "ours unwatched")
+    labels = [k for k in dict.fromkeys(label for r in results for label in r.times) if k not in own]
     labels.sort(key=lambda k: k == "ours float32")
     header = [
         "task",
@@ -209,6 +233,7 @@ def report(results: Sequence[Result], peaks: Peaks | None = None) -> str:
         *(["floor us", "ours/floor"] if peaks else []),
         "fit us",
         "fit/bare",
+        "watching",
     ]
     for label in labels:
         header += [f"{label} us", "ratio"]
@@ -227,6 +252,7 @@ def report(results: Sequence[Result], peaks: Peaks | None = None) -> str:
             # The floor counts float32 arithmetic.
             row += [time_text(least), f"{ours.median / least:.2f}x"] if task.precision == "float32" else ["-", "-"]
         row += [time_text(fit.median), ratio_text(fit)] if fit else ["-", "-"]
+        row.append(watching_text(result))
         for label in labels:
             peer = result.times.get(label)
             row += [time_text(peer.median), ratio_text(peer)] if peer else ["-", "-"]

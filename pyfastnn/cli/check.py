@@ -8,6 +8,7 @@ status is 1 if a check failed.
 from __future__ import annotations
 
 import argparse
+import html
 
 from pyfastnn.cli import network, train
 from pyfastnn.cli.files import check_writable
@@ -21,13 +22,37 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>pyfastnn check</title>
 <style>
-body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2em; color: #222 }}
-table {{ border-collapse: collapse }}
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 78em; padding: 0 1.2em; color: #1f2328 }}
+h1 {{ font-size: 1.35em; margin: 0 0 0.2em }}
+p {{ margin: 0 0 1.2em; color: #59636e; overflow-wrap: anywhere }}
+table {{ border-collapse: collapse; width: 100% }}
 caption {{ text-align: left; font-weight: 600; padding: 0.5em 0 }}
-th, td {{ text-align: left; vertical-align: top; padding: 0.35em 0.9em 0.35em 0; border-bottom: 1px solid #ddd }}
+th, td {{ text-align: left; vertical-align: top; padding: 0.45em 1.2em 0.45em 0; overflow-wrap: anywhere }}
+th, td {{ border-bottom: 1px solid #d8dee4 }}
+th {{ color: #59636e; font-weight: 600; border-bottom-width: 2px }}
+td:nth-child(1), td:nth-child(4) {{ font-weight: 600; overflow-wrap: normal }}
+tr.ok td:nth-child(4) {{ color: #1a7f37 }}
+tr.warning td:nth-child(4) {{ color: #9a6700 }}
+tr.failed td:nth-child(4) {{ color: #cf222e }}
+tr.skipped td {{ color: #59636e }}
+@media (max-width: 46em) {{
+  table, caption, tbody, tr, td {{ display: block }}
+  thead {{ display: none }}
+  tr {{ border-bottom: 1px solid #d8dee4; padding: 0.6em 0 }}
+  td {{ border: 0; padding: 0.05em 0 0.05em 5.5em; text-indent: -5.5em }}
+  td:empty {{ display: none }}
+  td::before {{ color: #59636e; font-weight: 400; display: inline-block; width: 5.5em; text-indent: 0 }}
+  td:nth-child(1) {{ padding: 0; text-indent: 0 }}
+  td:nth-child(2)::before {{ content: "value" }}
+  td:nth-child(3)::before {{ content: "expected" }}
+  td:nth-child(4)::before {{ content: "verdict" }}
+  td:nth-child(5)::before {{ content: "to do" }}
+}}
 </style>
 </head>
 <body>
+<h1>Before training</h1>
+<p>{}</p>
 {}
 </body>
 </html>
@@ -67,13 +92,13 @@ def run(options: argparse.Namespace) -> int:
     report = preflight(trainer, dataset.X_train, dataset.y_train, rows=options.rows, examples=options.examples)
     print(report)
     if options.html is not None:
-        _write(options.html, report)
+        _write(options.html, str(dataset), report)
         print(f"written to {options.html}")
     return 0 if report.passed else 1
 
 
-def _write(path: str, report: Preflight) -> None:
+def _write(path: str, about: str, report: Preflight) -> None:
     from pyfastnn.io.atomic import atomic_write
 
     with atomic_write(path) as file:
-        file.write(_PAGE.format(report._repr_html_()).encode())
+        file.write(_PAGE.format(html.escape(about), report._repr_html_()).encode())

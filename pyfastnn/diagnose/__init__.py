@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyfastnn.diagnose.activations import ActivationStatistics, LayerStatistics, activation_statistics
+    from pyfastnn.diagnose.fit_checks import PreflightWarning
     from pyfastnn.diagnose.gradients import GradientCheck, gradient_check
     from pyfastnn.diagnose.monitor import Monitor
     from pyfastnn.diagnose.rate_range import LearningRateRange, lr_find
@@ -21,6 +22,7 @@ __all__ = [
     "LearningRateRange",
     "Monitor",
     "Preflight",
+    "PreflightWarning",
     "Statistics",
     "TrainingWarning",
     "Verdict",
@@ -38,6 +40,7 @@ _HOME = {
     "LearningRateRange": "rate_range",
     "Monitor": "monitor",
     "Preflight": "sanity",
+    "PreflightWarning": "fit_checks",
     "Statistics": "statistics",
     "TrainingWarning": "verdicts",
     "Verdict": "verdicts",

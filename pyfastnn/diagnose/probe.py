@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pyfastnn.nn.model import Model
 
 if TYPE_CHECKING:
+    from pyfastnn.data.stream import Stream
     from pyfastnn.graph import Graph
     from pyfastnn.nn.losses import Loss
     from pyfastnn.train.trainer import Trainer
@@ -53,6 +55,21 @@ def quiet(trainer: Trainer) -> Trainer:
         if hasattr(trainer, name):
             setattr(trainer, name, None)
     return trainer
+
+
+def first_block(owner: str, stream: Stream, y: Any) -> tuple[Any, Any]:
+    """Return rows and targets of the first block of a stream, copied.
+
+    Raises
+    ------
+    ValueError
+        If targets were given too.
+    """
+    if y is not None:
+        raise ValueError(f"{owner}: 'y' was given, but 'X' is a Stream, which holds the targets")
+    with closing(stream.blocks()) as blocks:
+        rows, targets, *_ = next(blocks)
+    return rows, targets
 
 
 def refuse_stream(owner: str, X: Any) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyfastnn._names import helpful_keywords
-from pyfastnn.diagnose.probe import quiet, refuse_stream
+from pyfastnn.diagnose.probe import first_block, quiet
 from pyfastnn.nn.layer import number, whole
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class LearningRateRange:
 def lr_find(
     trainer: Trainer,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     low: float = 1e-7,
     high: float = 10.0,
@@ -114,7 +114,7 @@ def lr_find(
     trainer : Trainer
         Not changed, nor its model: a copy trains, with the trainer's optimizer and seed. A schedule has no say.
     X, y : array_like
-        Training rows and targets, as for `Trainer.fit`.
+        Training rows and targets, as for `Trainer.fit`. Of a stream the first block is trained on, its weights left out.
     low, high : float, default 1e-7 and 10
         First and last rate, above 0; between them the rates grow by one factor.
     steps : int, default 200
@@ -156,7 +156,7 @@ def lr_find(
     >>> trainer.optimizer.learning_rate = found.suggestion
     """
     from pyfastnn.train.passes import Pass
-    from pyfastnn.train.prepare import training_data
+    from pyfastnn.train.prepare import as_stream, stream_data, training_data
     from pyfastnn.train.settings import check_trainable
     from pyfastnn.train.trainer import Trainer
 
@@ -169,10 +169,13 @@ def lr_find(
     batch = whole(owner, "batch_size", batch_size)
     smoothing = number(owner, "smoothing", smoothing, 0.0, 1.0)
     stop_factor = number(owner, "stop_factor", stop_factor, 1.0, math.inf, open_low=True)
-    refuse_stream(owner, X)
     check_trainable(owner, trainer.model, [head.output for head in trainer.heads])
 
     own = quiet(copy.deepcopy(trainer))
+    stream = as_stream(X)
+    if stream is not None:
+        X, y = first_block(owner, stream, y)
+        stream_data(own, stream)
     data = Pass(training_data(own, X, y), batch, own.heads)
     rates = np.geomspace(low, high, steps)
     losses: list[float] = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyfastnn._names import helpful_keywords, unknown
-from pyfastnn.diagnose.probe import copied, refuse_stream, some_rows
+from pyfastnn.diagnose.probe import copied, first_block, some_rows
 from pyfastnn.nn.layer import whole
 
 if TYPE_CHECKING:
@@ -116,10 +116,11 @@ class Preflight:
     def _repr_html_(self) -> str:
         """Return the table for notebooks and pages."""
 
-        def cells(tag: str, row: tuple[str, ...]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+        def cells(tag: str, row: tuple[str, ...], kind: str = "") -> str:
+            found = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+            return f'<tr class="{kind}">{found}</tr>' if kind else f"<tr>{found}</tr>"
 
-        body = "".join(cells("td", row) for row in self._rows())
+        body = "".join(cells("td", row, row[3]) for row in self._rows())
         caption = html.escape(self.verdict)
         return f"<table><caption>{caption}</caption><thead>{cells('th', _COLUMNS)}</thead><tbody>{body}</tbody></table>"
 
@@ -128,7 +129,7 @@ class Preflight:
 def preflight(
     model: Model | Trainer,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     loss: str | Loss | Mapping[str, str | Loss] = "softmax_cross_entropy",
     rows: int = 256,
@@ -141,10 +142,10 @@ def preflight(
     ----------
     model : Model or Trainer
         Not changed, nor are optimizer, running statistics and random streams: all is done with a copy.
-    X : array_like, shape (n, ...), sparse matrix, or dict of str to array_like
-        Raw training rows.
+    X : array_like, shape (n, ...), sparse matrix, `pyfastnn.data.Stream`, or dict of str to array_like
+        Raw training rows. Of a stream the first block is looked at, behind preprocessing fitted on all of it; its weights are left out.
     y : array_like or dict of str to array_like
-        Their labels or targets.
+        Their labels or targets. None with a stream, which holds them.
     loss : str, Loss or dict, default "softmax_cross_entropy"
         Of a model; a trainer has its own.
     rows : int, default 256
@@ -206,15 +207,17 @@ def preflight(
     """
     from pyfastnn._inputs import as_inputs
     from pyfastnn.diagnose import sanity_checks as checks
-    from pyfastnn.train.prepare import training_data
+    from pyfastnn.train.prepare import as_stream, stream_data, training_data
     from pyfastnn.train.settings import check_trainable
 
     for name, value in (("rows", rows), ("examples", examples)):
         whole("preflight", name, value)
-    refuse_stream("preflight", X)
     trainer = copied("preflight", model, loss, whole("preflight", "seed", seed, 0))
     trained = bool(trainer.step_count or trainer.model.tasks)
     check_trainable("preflight", trainer.model, [head.output for head in trainer.heads])
+    stream = as_stream(X)
+    if stream is not None:
+        X, y = first_block("preflight", stream, y)
     inputs, count = as_inputs(X, "X", trainer.model)
     if count == 0:
         raise ValueError("preflight: 'X' has no rows")
@@ -222,6 +225,8 @@ def preflight(
     if found is not None:
         return Preflight((found, *checks.skipped(trainer, "the inputs are not finite")))
     try:
+        if stream is not None:
+            stream_data(trainer, stream)
         data = training_data(trainer, X, y)
     except (TypeError, ValueError) as error:
         if not str(error).startswith(("'y'", "'y[", '"y[')):

@@ -78,6 +78,7 @@ def save(trainer: Trainer, path: str | Path) -> None:
         "first_loss": first if math.isfinite(first) else None,
         "begun": trainer.slots.begun,
         "monitor": None if trainer.monitor is None else trainer.monitor.config(),
+        "preflight": trainer.preflight,
         "watched": layers,
         "verdicts": [verdict.config() for verdict in trainer.history.verdicts],
     }
@@ -121,6 +122,7 @@ def load(path: str | Path) -> Trainer:
             guard=settings["guard"],
             precision=settings.get("precision", "float32"),
             monitor=monitor_from_config(settings["monitor"]) if "monitor" in settings else True,
+            preflight=settings.get("preflight", True),
         )
         trainer.epoch = _count(settings, "epoch")
         trainer.step_count = _count(settings, "step_count")

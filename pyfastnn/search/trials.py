@@ -207,6 +207,7 @@ class Stage:
                 if parts is None:
                     parts = folds_of(setting, trainer)
                 trainer.seed, trainer.guard = trial.seed, setting.guard
+                trainer.preflight = False  # as with verdicts: first weights and rates are what is searched
                 made.append(Job(trial, trainer, parts[len(made)]))
             else:
                 jobs += made

@@ -18,6 +18,7 @@ from pyfastnn.train.compiled import Compiled
 from pyfastnn.train.history import Row
 from pyfastnn.train.interrupts import HeldInterrupts
 from pyfastnn.train.passes import Pass, Passes, StreamPasses, Tally, evaluated
+from pyfastnn.train.preflight import Preflight
 from pyfastnn.train.progress import Progress
 from pyfastnn.train.run_directory import RunDirectory, RunWriter
 from pyfastnn.train.watching import steps_of, stopped, watching
@@ -53,6 +54,8 @@ class Loop:
         Shows the fit.
     run_dir : RunDirectory or None
         Where the fit is written down.
+    preflight : Preflight or None
+        Looks at the data and the first steps, if this fit is to.
     """
 
     trainer: Trainer
@@ -66,6 +69,7 @@ class Loop:
     callbacks: Sequence[Callback]
     progress: Progress
     run_dir: RunDirectory | None
+    preflight: Preflight | None = None
     _last_rate: float = math.nan
     _writer: RunWriter | None = None
 
@@ -121,6 +125,8 @@ class Loop:
         tally, done, stop = Tally(trainer.heads), 0, "finished"
         with closing(self.data.passes(trainer.seed, trainer.epoch, self.shuffle)) as passes:
             for data in passes:
+                if self.preflight is not None:
+                    begun += self.preflight.before(data, self.data.rows)
                 steps, stop = self._pass(data, done, interrupts)
                 if stop in ("nonfinite", "limit"):
                     self._explain(data, stop, steps, done)
@@ -191,6 +197,8 @@ class Loop:
             self.compiled.train.restore("train")
         elif watched is not None:
             watched.keep(results, data.arrays["loss"], steps)
+        if self.preflight is not None:
+            self.preflight.behind(data, steps)
         self._last_rate = float(trainer.hyper.rates[max(steps, 1) - 1])
         return steps, stop
 

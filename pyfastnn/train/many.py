@@ -128,7 +128,9 @@ def train_many(
 
 
 def side_by_side(trainers: Sequence[Trainer], fit: Callable[[int], None], at_once: int) -> None:
-    """Call ``fit(place)`` for every trainer, some at a time in threads of their own; each trainer has one thread for its steps.
+    """Call ``fit(place)`` for every trainer, some at a time in threads of their own.
+
+    Each trainer has one thread for its steps. The first one alone looks at its data before it trains, if it is to.
 
     Parameters
     ----------
@@ -140,7 +142,7 @@ def side_by_side(trainers: Sequence[Trainer], fit: Callable[[int], None], at_onc
     at_once : int
         Fits at a time.
     """
-    before = [trainer.threads for trainer in trainers]
+    before = [(trainer.threads, trainer.preflight) for trainer in trainers]
     with HeldInterrupts() as interrupts:
         interrupts.fits = at_once
 
@@ -154,6 +156,8 @@ def side_by_side(trainers: Sequence[Trainer], fit: Callable[[int], None], at_onc
         for trainer in trainers:
             trainer.threads = 1
             trainer.shared_interrupts = interrupts
+        for trainer in trainers[1:]:  # what is wrong with data that all share is said once
+            trainer.preflight = False
         try:
             # One behind the other: a preprocessing that models share is fitted by the first of them, as in separate fits.
             places = _Places(first_of_shared(trainers))
@@ -166,8 +170,8 @@ def side_by_side(trainers: Sequence[Trainer], fit: Callable[[int], None], at_onc
             finally:
                 _join([worker for worker in workers if worker.ident is not None], interrupts)
         finally:
-            for trainer, threads_before in zip(trainers, before, strict=True):
-                trainer.threads = threads_before
+            for trainer, (threads_before, preflight) in zip(trainers, before, strict=True):
+                trainer.threads, trainer.preflight = threads_before, preflight
                 trainer.shared_interrupts = None
 
 

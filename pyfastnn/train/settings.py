@@ -33,6 +33,9 @@ class Changeable:
     _optimizer: Optimizer
     _precision: str
     _monitor: Monitor | None
+    _preflight: bool
+    preflighted = False
+    """Whether a fit has looked at its data."""
 
     @property
     def loss(self) -> Loss | Mapping[str, Loss]:
@@ -87,6 +90,17 @@ class Changeable:
     def monitor(self, monitor: Monitor | bool | None) -> None:
         self._monitor = checked_monitor(monitor)
 
+    @property
+    def preflight(self) -> bool:
+        """Whether the first fit looks at its data."""
+        return self._preflight
+
+    @preflight.setter
+    def preflight(self, preflight: bool | None) -> None:
+        if preflight is not None and not isinstance(preflight, bool):
+            raise TypeError(f"Trainer: 'preflight' is {preflight!r}, expected True or False")
+        self._preflight = bool(preflight)
+
 
 def check_trainer(model: Any, metrics: str | Sequence[str], seed: int, guard: str | None, threads: int) -> None:
     """Raise an error unless a Trainer can be made with these."""
@@ -105,7 +119,9 @@ def check_trainer(model: Any, metrics: str | Sequence[str], seed: int, guard: st
         raise ValueError(f"Trainer: 'threads' is {threads!r}, expected a whole number, 0 for the process-wide setting")
 
 
-def check_fit(counts: Mapping[str, Any], max_seconds: float | None, verbose: int | None) -> None:
+def check_fit(
+    counts: Mapping[str, Any], max_seconds: float | None, verbose: int | None, X_val: Any = None, y_val: Any = None
+) -> None:
     """Raise ValueError unless counts are 1 or more and the other settings of a fit make sense."""
     for name, value in counts.items():
         if not is_whole(value) or value < 1:
@@ -114,6 +130,8 @@ def check_fit(counts: Mapping[str, Any], max_seconds: float | None, verbose: int
         raise ValueError("fit: 'max_seconds' is 0, expected more")
     if verbose not in (None, 0, 1, 2):
         raise ValueError(f"fit: 'verbose' is {verbose!r}, expected 0 (nothing), 1 (lines), 2 (a bar) or None")
+    if X_val is None and y_val is not None:
+        raise ValueError("'y_val' was given without 'X_val'")
 
 
 def checked_callbacks(callbacks: Any) -> list[Callable[..., object]]:

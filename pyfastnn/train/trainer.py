@@ -22,6 +22,7 @@ from pyfastnn.train.interrupts import HeldInterrupts
 from pyfastnn.train.loop import Callback, Loop
 from pyfastnn.train.manual import Manual, gradients
 from pyfastnn.train.passes import Pass, Tally, evaluated_once, evaluation_passes, training_passes
+from pyfastnn.train.preflight import preflight_of
 from pyfastnn.train.prepare import complete, training_data
 from pyfastnn.train.progress import Progress
 from pyfastnn.train.run_directory import RunDirectory, checked_run_directory
@@ -39,7 +40,7 @@ Array = NDArray[Any]
 class Trainer(Changeable):
     """Trains a model: an epoch is one native call.
 
-    ``loss``, ``loss_weights``, ``optimizer``, ``precision``, ``monitor``, ``guard`` and ``threads`` may be set anew between fits.
+    ``loss``, ``loss_weights``, ``optimizer``, ``precision``, ``monitor``, ``preflight``, ``guard`` and ``threads`` may be set anew.
 
     Parameters
     ----------
@@ -71,6 +72,9 @@ class Trainer(Changeable):
         (``"float32"`` lets a float64 model compute in float64).
     monitor : bool or pyfastnn.diagnose.Monitor, default True
         Watch every 50th step of a fit, and warn (`pyfastnn.diagnose.TrainingWarning`) of what goes wrong; None is False. No bit changes.
+    preflight : bool, default True
+        Look at some rows, the first weights and the first loss in the first fit, 2 ms at most, and warn
+        (`pyfastnn.diagnose.PreflightWarning`) of what is wrong with them. No bit changes.
 
     Attributes
     ----------
@@ -105,11 +109,13 @@ class Trainer(Changeable):
         threads: int = 0,
         precision: str = "float32",
         monitor: Monitor | bool | None = True,
+        preflight: bool = True,
     ) -> None:
         check_trainer(model, metrics, seed, guard, threads)
         self.model = model
         self.precision = precision
         self.monitor = monitor
+        self.preflight = preflight
         self.loss = loss
         self.loss_weights = loss_weights
         self.loss_arrays: dict[str, tuple[Any, dict[str, Any]]] = {}
@@ -118,8 +124,7 @@ class Trainer(Changeable):
         self.guard = guard
         self.threads = int(threads)
         self.history = History()
-        self.epoch = 0
-        self.step_count = 0
+        self.epoch = self.step_count = 0
         self.slots = Slots()
         self.first_loss = math.nan
         self._compiled: Compiled | None = None
@@ -219,15 +224,14 @@ class Trainer(Changeable):
         Warns
         -----
         RuntimeWarning
-            If the guard stopped the run.
+            If the guard stopped the run, or ``monitor`` or ``preflight`` found something.
         """
         counts = {"epochs": epochs, "batch_size": batch_size, "max_steps": 1 if max_steps is None else max_steps}
-        check_fit(counts, max_seconds, verbose)
+        check_fit(counts, max_seconds, verbose, X_val, y_val)
         asked = checked_callbacks(callbacks)
         directory = checked_run_directory(run_dir, self)
         check_trainable("fit", self.model, [head.output for head in self.heads])
-        if X_val is None and y_val is not None:
-            raise ValueError("'y_val' was given without 'X_val'")
+        preflight = preflight_of(self)
         data = training_passes(self, X, y, rows, sample_weight, int(batch_size))
         validation = None if X_val is None else evaluation_passes(self, X_val, y_val, "X_val", "y_val")
         check_monitor(self.optimizer, list(Tally(self.heads).figures()), validation is not None)
@@ -235,9 +239,8 @@ class Trainer(Changeable):
         progress = Progress(epochs, data.steps, verbose)
         if self.epoch:
             progress.say(f"continuing from epoch {self.epoch}; trainer.reset() starts over")
-        loop = Loop(
-            self, compiled, data, validation, epochs, max_steps, max_seconds, shuffle, asked, progress, directory
-        )
+        more = (asked, progress, directory, preflight)
+        loop = Loop(self, compiled, data, validation, epochs, max_steps, max_seconds, shuffle, *more)
         try:
             self._turns.pop()
         except IndexError:
@@ -409,8 +412,7 @@ class Trainer(Changeable):
             self.model.build(seed=self.seed)
         self.slots = Slots()
         self.history = History()
-        self.epoch = 0
-        self.step_count = 0
+        self.epoch = self.step_count = 0
         self.first_loss = math.nan
         self._compiled = None
 
@@ -586,15 +588,7 @@ class Trainer(Changeable):
         if old is not None and (old.batch == batch or (at_least and old.batch > batch)):
             return old
         slots = self.make_slots()
-        self._compiled = compile_plans(
-            self.model,
-            self.heads,
-            self.optimizer,
-            slots,
-            batch,
-            self._key(form),
-            bf16=self.precision == "bf16",
-            form=form,
-            watched=self._monitor is not None,
-        )
+        kinds = {"bf16": self.precision == "bf16", "watched": self._monitor is not None}
+        key = self._key(form)
+        self._compiled = compile_plans(self.model, self.heads, self.optimizer, slots, batch, key, form=form, **kinds)
         return self._compiled
