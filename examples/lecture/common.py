@@ -30,7 +30,7 @@ def options(about: str | None, *, images: bool = False) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="a smaller experiment of a few seconds")
     parser.add_argument("-o", "--output", metavar="FILE", help="draw a picture (.png, .svg, .pdf); needs matplotlib")
     if images:
-        text = "folder with the binary version of CIFAR-10, or the word 'digits'; by default what is found"
+        text = "folder with the binary version of CIFAR-10, or the word 'digits'; by default CIFAR-10 if found, with --short digits"
         parser.add_argument("--data", metavar="FOLDER", help=text)
     found = parser.parse_args()
     if found.output and importlib.util.find_spec("matplotlib") is None:
@@ -64,27 +64,35 @@ def load(args: argparse.Namespace, *, rows: int = 49_000, validation: int = 1000
     Parameters
     ----------
     args : argparse.Namespace
-        What `options` returned; ``data`` names the folder.
+        What `options` returned. Without ``data`` CIFAR-10 is taken if it is found, and the digits otherwise and for ``short``.
     rows, validation : int, default 49000 and 1000
         The first rows are for training, the last of the training part for validation; fewer where there are not so many.
     """
-    beside = [folder for at in (ROOT, ROOT.parent, ROOT.parent / "shared") for folder in (at / n for n in FOLDERS)]
-    found = args.data or next((path for path in beside if (path / "data_batch_1.bin").is_file()), "digits")
-    data = fnn.data.load(found)
-    X, y = data.X_train, data.y_train
-    name = "CIFAR-10"
-    if data.feature_shape != (32, 32, 3):
-        name, X = "digits", np.ascontiguousarray(X.reshape(-1, 8, 8, 1) * 255.0 / 16.0).astype(np.uint8)
-        if args.data is None:
-            print("no CIFAR-10 found (--data FOLDER): these are the 8 x 8 digits that come with the package")
+    source = args.data or ("digits" if args.short else _cifar())
+    data = fnn.data.load(source)
+    X, y, name = data.X_train, data.y_train, "CIFAR-10"
+    if source == "digits":
+        name = "digits of 8 x 8 pixels that come with the package"
+        X = (X.reshape(-1, 8, 8, 1) * (255.0 / 16.0)).astype(np.uint8)
+    elif data.feature_shape != (32, 32, 3):
+        raise SystemExit(f"--data {source}: images of shape {data.feature_shape}, expected those of CIFAR-10")
     elif tuple(X[0, 0, 0]) != FIRST_PIXEL:
         name = "CIFAR-10, JPEG version"
-    validation = min(validation, len(X) // 5)
-    last = len(X) - validation
-    part = Images(name, X[: min(rows, last)], y[: min(rows, last)], X[last:], y[last:], data.class_names or [])
-    part.classes = part.classes or [str(c) for c in np.unique(y)]
-    print(f"{name}: {len(part.X)} training images, {validation} for validation")
-    return part
+    last = len(X) - min(validation, len(X) // 5)
+    part = slice(min(rows, last))
+    classes = data.class_names or [str(label) for label in np.unique(y)]
+    print(f"{name}: {part.stop} images for training, {len(X) - last} for validation")
+    return Images(name, X[part], y[part], X[last:], y[last:], classes)
+
+
+def _cifar() -> Path | str:
+    """Return the folder of CIFAR-10 in the checkout or beside it, or the word for the digits."""
+    for home in (ROOT, ROOT.parent, ROOT.parent / "shared"):
+        for folder in (home / name for name in FOLDERS):
+            if (folder / "data_batch_1.bin").is_file():
+                return folder
+    print("no CIFAR-10 found, name its folder with --data")
+    return "digits"
 
 
 # Numbers
