@@ -43,13 +43,15 @@ def options(about: str | None, *, images: bool = False) -> argparse.Namespace:
 
 @dataclass
 class Images:
-    """Images of uint8, shape (n, height, width, channels), and their labels."""
+    """Images of uint8, shape (n, height, width, channels), and their labels; those of the digits for testing are those for validation."""
 
     name: str
     X: Any
     y: Any
     X_val: Any
     y_val: Any
+    X_test: Any
+    y_test: Any
     classes: list[str]
 
     def centered(self) -> tuple[Any, Any]:
@@ -82,7 +84,9 @@ def load(args: argparse.Namespace, *, rows: int = 49_000, validation: int = 1000
     part = slice(min(rows, last))
     classes = data.class_names or [str(label) for label in np.unique(y)]
     print(f"{name}: {part.stop} images for training, {len(X) - last} for validation")
-    return Images(name, X[part], y[part], X[last:], y[last:], classes)
+    held_out = X[last:], y[last:]
+    test = held_out if data.X_test is None else (data.X_test, data.y_test)
+    return Images(name, X[part], y[part], *held_out, *test, classes)
 
 
 def _cifar() -> Path | str:
