@@ -36,28 +36,28 @@ PUBLISHED = {
 }
 
 
-def images(args) -> tuple:
-    """Return the mean image and rows of pictures: original, centered, normalized, reduced and whitened."""
+def look_at_images(args) -> dict:
+    """Print means of the channels and what the largest axes hold; return rows of pictures."""
     data = common.load(args)
     X = data.X / np.float32(255.0)
-    means = X.mean((0, 1, 2), dtype=np.float64) * 255.0
-    color = X.shape[-1] == 3
-    rows = [(f"mean of channel {c}", f"{m:.1f}", p) for c, m, p in zip("RGB", means, ("125.3", "123.0", "113.9"), strict=False)]
-    common.compare(*(rows if color else [("mean of the pixels", f"{means[0]:.1f}", None)]))
-
-    fitted, shown = X[:10_000], X[:8]
-    kept = KEPT if color else 32
+    means = 255.0 * X.mean((0, 1, 2), dtype=np.float64)
+    fitted, few, kept = X[:10_000], X[:4], KEPT if X[0].size > KEPT else 32
     whiten = Whiten(components=kept).fit(fitted)
-    share = whiten.explained_variance_ratio_.sum()
-    common.compare((f"variance in {kept} of {X[0].size} axes", f"{share:.1%}", "most of it"))
-    pictures = {
-        "original": shown,
-        "minus the mean image": Center().fit(fitted).transform(shown),
-        "normalized": Standardize().fit(fitted).transform(shown),
-        f"on {kept} axes": whiten.inverse_transform(whiten.transform(shown)),
-        "whitened": whiten.transform(shown),
+    published = ("125.3", "123.0", "113.9") if len(means) == 3 else (None,)
+    common.compare(
+        *((f"mean of channel {c}", f"{m:.1f}", p) for c, m, p in zip("RGB", means, published, strict=False)),
+        (f"variance on {kept} of {X[0].size} axes", f"{whiten.explained_variance_ratio_.sum():.1%}", "most of it"),
+    )
+    rows = {
+        "original": few,
+        "minus the mean image": Center().fit(fitted).transform(few),
+        "normalized": Standardize().fit(fitted).transform(few),
+        f"on {kept} axes": whiten.inverse_transform(whiten.transform(few)),
+        "whitened": whiten.transform(few),
+        "the first 16 axes": whiten.components_[:16],
+        "mean image": X.mean(0, keepdims=True),
     }
-    return X.mean(0), {name: np.reshape(part, shown.shape) for name, part in pictures.items()}
+    return {name: np.reshape(part, (-1, *X.shape[1:])) for name, part in rows.items()}
 
 
 def main() -> None:
@@ -70,18 +70,18 @@ def main() -> None:
         "decorrelated": PCA(),
         "whitened": Whiten(method="pca"),
     }
-    points = cloud(steps)
-    mean, pictures = images(args)
+    points, pictures = cloud(steps), look_at_images(args)
     if args.output:
-        with common.picture(args.output, 2, len(points), (11, 4.6)) as panels:
+        with common.picture(args.output, 2, 6, (12, 4.4)) as panels:
             for axes, (name, Z) in zip(panels, points.items(), strict=False):
-                axes.plot(*Z.T, ".", markersize=1.5, alpha=0.5)
+                axes.plot(*Z.T, ".", markersize=1.2, alpha=0.5, rasterized=True)
                 axes.axhline(0, color="black", linewidth=0.6)
                 axes.axvline(0, color="black", linewidth=0.6)
                 axes.set(title=name, xlim=(-8, 8), ylim=(-8, 8), aspect="equal")
-            for axes, (name, part) in zip(panels[len(points) :], pictures.items(), strict=True):
-                grid = part.reshape(4, 2, *part.shape[1:])
-                common.show_images(axes, grid, name)
+            common.show_images(panels[5], pictures.pop("mean image")[0], "mean image")
+            for axes, (name, part) in zip(panels[6:], pictures.items(), strict=True):
+                side = int(np.sqrt(len(part)))
+                common.show_images(axes, part.reshape(side, side, *part.shape[1:]), name)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def look(init, activation, seed: int):
 def main() -> None:
     """Print means over the seeds beside the published numbers."""
     args = common.options(__doc__)
-    seeds = range(3 if args.short else 20)
+    seeds = range(2 if args.short else 20)
     found = {name: [look(init, kind, seed) for seed in seeds] for name, (init, kind, _) in SETTINGS.items()}
 
     rows = []
@@ -51,24 +51,26 @@ def main() -> None:
         for statistic, layer, value in published:
             draws = np.array([getattr(layers[layer - 1], statistic) for layers in found[name]])
             spread = draws.std(ddof=1)
-            numbers = [f"{x:.6f}" for x in (draws.mean(), spread / np.sqrt(len(draws)), spread, value)]
-            rows.append((f"{name}: {statistic} of layer {layer}", *numbers))
-    common.compare(*rows, heads=(f"{len(seeds)} draws", "ours", "std. error", "one draw +-", "published"))
+            shown = [f"{x:.6f}" for x in (draws.mean(), spread / np.sqrt(len(draws)), value, spread)]
+            rows.append((f"{name}: {statistic} of layer {layer}", *shown))
+    common.compare(*rows, heads=(f"{len(seeds)} draws", "ours", "std. error", "published", "one draw +-"))
     if args.output:
         draw(found, args.output)
 
 
 def draw(found, path: str) -> None:
     """Draw the deviations over the layers, and the histograms of one draw."""
-    with common.picture(path, len(found), 1 + LAYERS, (12, 7.5)) as panels:
-        for row, (name, draws) in zip(panels.reshape(len(found), -1), found.items(), strict=True):
+    with common.picture(path, len(found), 1 + LAYERS, (13, 8)) as panels:
+        for (name, draws), row in zip(found.items(), panels.reshape(len(found), -1), strict=True):
             stds = np.array([[layer.std for layer in layers] for layers in draws])
             row[0].errorbar(range(1, LAYERS + 1), stds.mean(0), stds.std(0), marker="o", markersize=2.5)
-            row[0].set(title=name, ylim=(0, 1.1), xticks=(1, 5, 10))
+            row[0].set(ylabel=name, ylim=(0, 1.1), xticks=(1, 10), title="std by layer")
             for number, (axes, layer) in enumerate(zip(row[1:], draws[0], strict=True), 1):
-                axes.stairs(layer.histogram, layer.edges, fill=True, color=common.COLORS[number % 2])
-                axes.set(xlim=(-1.1, 1.1) if "tanh" in name else (0, 3), yticks=[])
-                axes.set_title(f"layer {number}" if row is panels[: 1 + LAYERS] else "")
+                axes.stairs(layer.histogram, layer.edges, fill=True, edgecolor=common.BLUE, linewidth=1.0)
+                axes.set(
+                    xlim=(-1.1, 1.1) if "tanh" in name else (-0.1, 3), yticks=[], title=f"{number}: {layer.std:.2g}"
+                )
+                axes.grid(visible=False)
 
 
 if __name__ == "__main__":

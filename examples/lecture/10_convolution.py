@@ -39,7 +39,7 @@ def sizes() -> None:
     print("stride 3 leaves a row and a column of the 7 x 7 image out: sizes are rounded down, as in other libraries")
 
 
-def by_hand() -> None:
+def check() -> None:
     """Check one number of a map, and the max pool of the lecture."""
     image = np.random.default_rng(0).standard_normal((1, 32, 32, 3), np.float32)
     model = nn.Sequential(nn.Conv2d(6, 5)).build((32, 32, 3))
@@ -47,19 +47,18 @@ def by_hand() -> None:
     chunk = image[0, 10:15, 20:25].reshape(75).astype(np.float64)
     pool = nn.Sequential(nn.MaxPool2d(2)).build((4, 4, 1))
     square = np.float32([[1, 1, 2, 4], [5, 6, 7, 8], [3, 2, 1, 0], [1, 2, 3, 4]])
-    common.compare(
-        ("map 3 at (10, 20)", float(model(image)[0, 10, 20, 3]), chunk @ w[..., 3].reshape(75) + b[3]),
-        heads=("", "ours", "by hand"),
-    )
-    common.compare(("max pool of the lecture's 4 x 4", str(pool(square[None, ..., None])[0, ..., 0].astype(int).tolist()), "[[6, 8], [3, 4]]"))
+    by_hand = chunk @ w[..., 3].reshape(75) + b[3]
+    common.compare(("map 3 at (10, 20)", float(model(image)[0, 10, 20, 3]), by_hand), heads=("", "ours", "by hand"))
+    largest = pool(square[None, ..., None])[0, ..., 0].astype(int).tolist()
+    common.compare(("max pool of the lecture's 4 x 4", str(largest), "[[6, 8], [3, 4]]"))
 
 
 def filters(args) -> None:
     """Train a small net, and draw its first filters and what they make of an image."""
-    data = common.load(args, rows=500 if args.short else 10_000)
+    data = common.load(args, rows=500 if args.short else 49_000)
     layers = [nn.Conv2d(6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64), nn.ReLU(), nn.Linear(10)]
     net = nn.Sequential(*layers, preprocess=fnn.data.Standardize(per="all"))
-    trainer = fnn.Trainer(net, optimizer=optim.Adam(1e-3), seed=0)
+    trainer = fnn.Trainer(net, optimizer=optim.Adam(1e-3, weight_decay=3e-3), seed=0)
     trainer.fit(data.X, data.y, epochs=10, batch_size=50, verbose=0)
     accuracy = trainer.evaluate(data.X_val, data.y_val)["accuracy"]
     maps = nn.Sequential(net.layers["conv2d_1"], preprocess=net.preprocess).build(data.X.shape[1:])
@@ -83,7 +82,7 @@ def main() -> None:
     """Print sizes, check numbers by hand, and look at the filters of a net."""
     args = common.options(__doc__, images=True)
     sizes()
-    by_hand()
+    check()
     filters(args)
 
 

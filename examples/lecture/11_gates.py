@@ -97,7 +97,12 @@ def native(short: bool) -> None:
     """Wire a two-layer net by hand and let the Trainer train it, beside the same net of layers."""
     rng = np.random.default_rng(0)
     X, y = fnn.data.load_digits()
-    first = {"w1": 0.2 * rng.standard_normal((64, 32)), "b1": np.zeros(32), "w2": 0.2 * rng.standard_normal((32, 10)), "b2": np.zeros(10)}
+    first = {
+        "w1": 0.2 * rng.standard_normal((64, 32)),
+        "b1": np.zeros(32),
+        "w2": 0.2 * rng.standard_normal((32, 10)),
+        "b2": np.zeros(10),
+    }
     g = ComputationalGraph()
     x, w1, b1, w2, b2 = g.inputs("x", *first)
     Linear()(ReLU()(Linear()(x, w1, b1)), w2, b2)
@@ -109,7 +114,9 @@ def native(short: bool) -> None:
     for model in (by_hand, layers):
         trainer = fnn.Trainer(model, optimizer=optim.Adam(3e-3), seed=0)
         accuracies.append(trainer.fit(X / 16.0, y, epochs=3 if short else 20, verbose=0)["accuracy"][-1])
-    common.compare(("a net on the digits, accuracy", *(f"{a:.4%}" for a in accuracies)), heads=("", "of gates", "of layers"))
+    common.compare(
+        ("a net on the digits, accuracy", *(f"{a:.4%}" for a in accuracies)), heads=("", "of gates", "of layers")
+    )
 
 
 def main() -> None:
@@ -144,7 +151,9 @@ def draw(drawings, path: str) -> None:
         widest, top = max(widest, width + 30), top + height + 40
     size = f'width="{widest}" height="{top}" viewBox="0 0 {widest} {top}"'
     background = '<rect width="100%" height="100%" fill="white"/>'
-    Path(path).write_text("\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {size}>', background, *parts, "</svg>\n"]))
+    Path(path).write_text(
+        "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {size}>', background, *parts, "</svg>\n"])
+    )
     print(f"picture: {path}")
 
 

@@ -27,7 +27,8 @@ def ensembles(data: common.Images, epochs: int) -> list[float]:
     """Train several nets side by side, and let them, snapshots of the first, and its running mean vote."""
     trainers = []
     for seed in range(MODELS):
-        net = nn.Sequential(nn.Linear(100), nn.ReLU(), nn.Linear(10), preprocess=fnn.data.Standardize(per="all"))
+        layers = nn.Flatten(), nn.Linear(100), nn.ReLU(), nn.Linear(10)
+        net = nn.Sequential(*layers, preprocess=fnn.data.Standardize(per="all"))
         rule = optim.SGD(0.01, momentum=0.9, weight_decay=0.005, ema=0.995)  # x_test = 0.995 * x_test + 0.005 * x
         trainers.append(fnn.Trainer(net, optimizer=rule, seed=seed, monitor=False))
     fnn.train_many(trainers, data.X, data.y, epochs=epochs - SNAPSHOTS, batch_size=100)
@@ -71,7 +72,9 @@ def fine_tuning(data: common.Images, epochs: int, few: int, draws: int) -> dict[
 
         def learn(model: nn.Model, rate: float, rows=(X, y), seed=draw, **factors: float) -> float:
             rule = optim.Adam(rate, rate_factors=factors)
-            fnn.Trainer(model, optimizer=rule, seed=seed, monitor=False).fit(*rows, epochs=40, batch_size=10, verbose=0)
+            fnn.Trainer(model, optimizer=rule, seed=seed, monitor=False).fit(
+                *rows, epochs=100, batch_size=10, verbose=0
+            )
             return accuracy(model, data.X_test[unseen], data.y_test[unseen])
 
         fresh, tuned = copy.deepcopy(expert), copy.deepcopy(expert)
@@ -94,8 +97,8 @@ def main() -> None:
     """Print what ensembles and fine-tuning bring, and draw it."""
     args = common.options(__doc__, images=True)
     data = common.load(args)
-    votes = ensembles(data, 8 if args.short else 20)
-    means = fine_tuning(data, 5 if args.short else 8, 10, 3 if args.short else 10)
+    votes = ensembles(data, 40 if args.short else 20)
+    means = fine_tuning(data, 20 if args.short else 8, 10, 3 if args.short else 10)
     if args.output:
         with common.picture(args.output, 1, 2, (9, 3)) as (left, right):
             left.plot(range(1, MODELS + 1), votes, marker="o")

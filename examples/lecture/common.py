@@ -115,7 +115,9 @@ def compare(*rows: Sequence[Any], heads: Sequence[str] = ("", "ours", "published
     table = [list(heads), *([_shown(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for name, *values in table:
-        print("  ".join([name.ljust(widths[0]), *(v.rjust(w) for v, w in zip(values, widths[1:], strict=True))]).rstrip())
+        print(
+            "  ".join([name.ljust(widths[0]), *(v.rjust(w) for v, w in zip(values, widths[1:], strict=True))]).rstrip()
+        )
 
 
 def _shown(value: Any) -> str:
@@ -128,7 +130,9 @@ def _shown(value: Any) -> str:
 
 
 @contextmanager
-def picture(path: str | os.PathLike[str], rows: int = 1, columns: int = 1, size: tuple[float, float] = (7, 3.2)) -> Iterator[Any]:
+def picture(
+    path: str | os.PathLike[str], rows: int = 1, columns: int = 1, size: tuple[float, float] = (7, 3.2)
+) -> Iterator[Any]:
     """Give the panels of a picture, an array of axes row by row, and write the picture behind the block.
 
     Parameters
