@@ -116,7 +116,7 @@ def epochs_until(errors: list[float], goal: float) -> float:
 
 def race(args) -> dict[str, dict[float, list[float]]]:
     """Train a net with each activation at each rate, side by side; print how long they take, and return their errors."""
-    data = common.load(args, rows=3000)
+    data = common.load(args, rows=1000 if args.short else 3000)
     epochs = 20 if args.short else 40
     runs = [(kind.__name__, rate) for kind in (nn.ReLU, nn.Tanh, nn.Sigmoid) for rate in RATES]
     trainers = [
@@ -178,12 +178,13 @@ def draw(paths: dict, curves: dict, path: str) -> None:
         for name, way in paths.items():
             plane.plot(*way[: steps_to_goal(way) + 1].T, marker=".", markersize=3, linewidth=0.8, label=name)
         plane.plot(1.0, -1.0, "k*", markersize=9, label="goal")
-        plane.set(title="two weights, step by step", xlabel="first weight", ylabel="second weight", aspect="equal")
-        plane.legend(frameon=False)
+        plane.set(title="two weights, step by step", xlabel="first weight", ylabel="second weight", xlim=(-0.4, 2.0))
+        plane.legend(frameon=False, loc="upper right")
         for name, curve in curves.items():
             errors.plot(range(1, len(curve) + 1), curve, label=name)
         errors.axhline(WRONG, color="black", linestyle=":", linewidth=0.8)
-        errors.set(title="training error", xlabel="epoch", ylim=(0, 1))
+        errors.set(title="training error, each at its best rate", xlabel="epoch", ylim=(0, 1))
+        errors.xaxis.get_major_locator().set_params(integer=True)
         errors.legend(frameon=False)
 
 

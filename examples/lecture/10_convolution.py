@@ -11,6 +11,7 @@ import numpy as np
 
 import pyfastnn as fnn
 from pyfastnn import nn, optim
+from pyfastnn.nn.initializers import Normal
 
 # Name, image, layer, and what the lecture has: shape and number of weights.
 SIZES = (
@@ -56,9 +57,17 @@ def check() -> None:
 def filters(args) -> None:
     """Train a small net, and draw its first filters and what they make of an image."""
     data = common.load(args, rows=500 if args.short else 49_000)
-    layers = [nn.Conv2d(6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64), nn.ReLU(), nn.Linear(10)]
+    layers = [
+        nn.Conv2d(6, 5, init=Normal(0.01)),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64),
+        nn.ReLU(),
+        nn.Linear(10),
+    ]
     net = nn.Sequential(*layers, preprocess=fnn.data.Standardize(per="all"))
-    trainer = fnn.Trainer(net, optimizer=optim.Adam(1e-3, weight_decay=3e-3), seed=0)
+    trainer = fnn.Trainer(net, optimizer=optim.Adam(1e-3))
     trainer.fit(data.X, data.y, epochs=10, batch_size=50, verbose=0)
     accuracy = trainer.evaluate(data.X_val, data.y_val)["accuracy"]
     maps = nn.Sequential(net.layers["conv2d_1"], preprocess=net.preprocess).build(data.X.shape[1:])

@@ -15,7 +15,7 @@ import numpy as np
 import pyfastnn as fnn
 from pyfastnn import nn, optim
 
-MODELS, SNAPSHOTS = 8, 5
+MODELS, SNAPSHOTS, FEW = 8, 5, 10
 
 
 def accuracy(model: nn.Model | fnn.Ensemble, X, y) -> float:
@@ -56,40 +56,37 @@ def ensembles(data: common.Images, epochs: int) -> list[float]:
     return votes
 
 
-def fine_tuning(data: common.Images, epochs: int, few: int, draws: int) -> dict[str, float]:
+def fine_tuning(data: common.Images, epochs: int, draws: int) -> dict[str, float]:
     """Learn the last two classes from a few images, from nothing and from a net that knows the other eight."""
     known, new, unseen = data.y < 8, data.y >= 8, data.y_test >= 8
     layers = [nn.Conv2d(16, 3, padding="same"), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 3, padding="same"), nn.ReLU()]
     layers += [nn.MaxPool2d(2), nn.Flatten(), nn.Linear(64), nn.ReLU(), nn.Linear(8)]
     expert = nn.Sequential(*layers, preprocess=fnn.data.Standardize(per="all"))
     fnn.Trainer(expert, monitor=False).fit(data.X[known], data.y[known], epochs=epochs, batch_size=100, verbose=0)
-    early = [name for name in expert.layers if expert.layers[name].kind in ("conv2d", "linear")][:-1]
+    early = "conv2d_1", "conv2d_2", "linear_1"
 
     found = []
-    for draw in range(draws):
-        order = np.random.default_rng(draw).permutation(np.flatnonzero(new))
-        X, y = (np.concatenate([part[order[data.y[order] == c][:few]] for c in (8, 9)]) for part in (data.X, data.y))
+    for seed in range(draws):
+        order = np.random.default_rng(seed).permutation(np.flatnonzero(new))
+        rows = np.concatenate([order[data.y[order] == label][:FEW] for label in (8, 9)])
 
-        def learn(model: nn.Model, rate: float, rows=(X, y), seed=draw, **factors: float) -> float:
-            rule = optim.Adam(rate, rate_factors=factors)
-            fnn.Trainer(model, optimizer=rule, seed=seed, monitor=False).fit(
-                *rows, epochs=100, batch_size=10, verbose=0
-            )
+        def learn(model: nn.Model, rule: optim.Optimizer, rows=rows, seed=seed) -> float:
+            trainer = fnn.Trainer(model, optimizer=rule, seed=seed, monitor=False)
+            trainer.fit(data.X[rows], data.y[rows], epochs=100, batch_size=10, verbose=0)
             return accuracy(model, data.X_test[unseen], data.y_test[unseen])
 
         fresh, tuned = copy.deepcopy(expert), copy.deepcopy(expert)
         fresh.replace_head(nn.Linear(2))
-        alone = learn(fresh.build(seed=draw), 1e-3)
-        tuned.replace_head(nn.Linear(2), seed=draw)
+        tuned.replace_head(nn.Linear(2), seed=seed)
+        alone = learn(fresh.build(seed=seed), optim.Adam(1e-3))
         tuned.freeze(*early)
-        head = learn(tuned, 1e-3)
+        head = learn(tuned, optim.Adam(1e-3))
         tuned.unfreeze()
-        found.append((alone, head, learn(tuned, 1e-4, **dict.fromkeys(early, 0.1))))
+        found.append((alone, head, learn(tuned, optim.Adam(1e-4, rate_factors=dict.fromkeys(early, 0.1)))))
     names = "a new net", "a new head on frozen layers", "then all layers, slowly"
     means = dict(zip(names, np.mean(found, axis=0).tolist(), strict=True))
-    common.compare(
-        *((f"{data.classes[8]} or {data.classes[9]}: {name}", f"{mean:.1%}", None) for name, mean in means.items())
-    )
+    pair = f"{data.classes[8]} or {data.classes[9]}"
+    common.compare(*((f"{pair}: {name}", f"{mean:.1%}", None) for name, mean in means.items()))
     return means
 
 
@@ -98,13 +95,13 @@ def main() -> None:
     args = common.options(__doc__, images=True)
     data = common.load(args)
     votes = ensembles(data, 40 if args.short else 20)
-    means = fine_tuning(data, 20 if args.short else 8, 10, 3 if args.short else 10)
+    means = fine_tuning(data, 20 if args.short else 8, 3 if args.short else 10)
     if args.output:
         with common.picture(args.output, 1, 2, (9, 3)) as (left, right):
             left.plot(range(1, MODELS + 1), votes, marker="o")
             left.set(title="test accuracy of an ensemble", xlabel="nets")
             right.barh(list(means), list(means.values()), color=common.COLORS[:3], height=0.6)
-            right.set(title="two classes from 10 images each", xlim=(0.4, 1.0), xlabel="test accuracy")
+            right.set(title=f"two classes from {FEW} images each", xlim=(0.4, 1.0), xlabel="test accuracy")
             right.invert_yaxis()
 
 
