@@ -17,7 +17,7 @@ KEPT = 144
 
 def cloud(steps: dict) -> dict:
     """Apply each step to one cloud of points, print what it does, and return the clouds."""
-    X = np.random.default_rng(0).standard_normal((2000, 2)) @ [[1.6, 1.0], [0.0, 0.6]] + [3.0, 2.0]
+    X = np.random.default_rng(0).standard_normal((1000, 2)) @ [[1.6, 1.0], [0.0, 0.6]] + [3.0, 2.0]
     found = {"original": X, **{name: step.fit(X).transform(X, "float64") for name, step in steps.items()}}
     rows = []
     for name, Z in found.items():
@@ -72,7 +72,7 @@ def main() -> None:
     }
     points, pictures = cloud(steps), look_at_images(args)
     if args.output:
-        with common.picture(args.output, 2, 6, (12, 4.4)) as panels:
+        with common.picture(args.output, 2, 6, (10, 3.7)) as panels:
             for axes, (name, Z) in zip(panels, points.items(), strict=False):
                 axes.plot(*Z.T, ".", markersize=1.2, alpha=0.5, rasterized=True)
                 axes.axhline(0, color="black", linewidth=0.6)

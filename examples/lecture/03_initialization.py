@@ -60,7 +60,7 @@ def main() -> None:
 
 def draw(found, path: str) -> None:
     """Draw the deviations over the layers, and the histograms of one draw."""
-    with common.picture(path, len(found), 1 + LAYERS, (13, 8)) as panels:
+    with common.picture(path, len(found), 1 + LAYERS, (11, 6.6)) as panels:
         for (name, draws), row in zip(found.items(), panels.reshape(len(found), -1), strict=True):
             stds = np.array([[layer.std for layer in layers] for layers in draws])
             row[0].errorbar(range(1, LAYERS + 1), stds.mean(0), stds.std(0), marker="o", markersize=2.5)

@@ -88,9 +88,9 @@ GRAPHS = {
 }
 
 
-def text(values, digits: int = 3) -> str:
+def text(values, form: str = ".3f") -> str:
     """Return numbers in a row."""
-    return " ".join(f"{v + 0.0:.{digits}f}" for v in np.ravel(values))
+    return " ".join(format(v + 0.0, form) for v in np.ravel(values))
 
 
 def native(short: bool) -> None:
@@ -129,8 +129,8 @@ def main() -> None:
         print(f"\n{title}\n")
         g.print()
         drawings.append((title, g))
-        rows.append((title, text(g.output.value), text(value)))
-        rows += [(f"  gradient of {name}", text(found[name]), text(published)) for name, published in gradients.items()]
+        rows.append((title, text(g.output.value), text(value, "g")))
+        rows += [(f"  gradient of {name}", text(found[name]), text(published, "g")) for name, published in gradients.items()]
     print()
     common.compare(*rows)
     native(args.short)

@@ -101,7 +101,7 @@ def main() -> None:
             left.plot(range(1, MODELS + 1), votes, marker="o")
             left.set(title="test accuracy of an ensemble", xlabel="nets")
             right.barh(list(means), list(means.values()), color=common.COLORS[:3], height=0.6)
-            right.set(title=f"two classes from {FEW} images each", xlim=(0.4, 1.0), xlabel="test accuracy")
+            right.set(title=f"two classes from {FEW} images each", xlim=(0, 1), xlabel="test accuracy")
             right.invert_yaxis()
 
 
