@@ -63,8 +63,8 @@ def activations(table: Rows) -> None:
         assert cells[6] == cells[7], name
     ours = column(table)
     assert [dict(table)["sigmoid"][k] for k in (3, 4, 5)] == ["4.54e-05", "0.25", "4.54e-05"]
-    assert ours["inputs 0 to 1: gradients of one sign"] == "100%"
-    assert number(ours["inputs -0.5 to 0.5: gradients of one sign"]) < 0.8
+    assert ours["inputs 0 to 1: steps whose gradients have one sign"] == "100%"
+    assert number(ours["inputs -0.5 to 0.5: steps whose gradients have one sign"]) < 0.8
     assert number(ours["inputs 0 to 1: steps to the goal"]) > number(ours["inputs -0.5 to 0.5: steps to the goal"])
     assert " at " in ours["ReLU: epochs until 25% wrong"]
     assert ours["Sigmoid: epochs until 25% wrong"].startswith("over")
@@ -118,7 +118,9 @@ def gates(table: Rows) -> None:
     assert len(compared) == 5 + 19
     for name, (ours, published) in compared:
         for a, b in zip(ours.split(), published.split(), strict=True):
-            assert abs(float(a) - float(b)) <= 0.01, name  # the lecture rounds to two digits on the way
+            assert abs(float(a) - float(b)) <= 0.0105, (
+                name
+            )  # the lecture rounds to two digits on the way, ours are printed with three
     of_gates, of_layers = dict(table)["a net on the digits, accuracy"]
     assert of_gates == of_layers
 

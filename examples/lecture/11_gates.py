@@ -130,7 +130,9 @@ def main() -> None:
         g.print()
         drawings.append((title, g))
         rows.append((title, text(g.output.value), text(value, "g")))
-        rows += [(f"  gradient of {name}", text(found[name]), text(published, "g")) for name, published in gradients.items()]
+        rows += [
+            (f"  gradient of {name}", text(found[name]), text(published, "g")) for name, published in gradients.items()
+        ]
     print()
     common.compare(*rows)
     native(args.short)

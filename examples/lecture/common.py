@@ -148,7 +148,7 @@ def picture(
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.hashsalt": "lecture", "font.size": 9, "axes.titlesize": 10}):
-        figure = Figure(figsize=size, dpi=130, layout="constrained")
+        figure = Figure(figsize=size, dpi=110, layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).reshape(-1)
         for axes in panels:
             axes.set_prop_cycle(color=COLORS)
