@@ -93,7 +93,7 @@ def fine_tuning(data: common.Images, epochs: int, draws: int) -> dict[str, float
 def main() -> None:
     """Print what ensembles and fine-tuning bring, and draw it."""
     args = common.options(__doc__, images=True)
-    data = common.load(args)
+    data = common.load(args, rows=1500 if args.short else 49_000)
     votes = ensembles(data, 40 if args.short else 20)
     means = fine_tuning(data, 20 if args.short else 8, 3 if args.short else 10)
     if args.output:
