@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import subprocess
@@ -101,6 +102,51 @@ def batch_norm(table: Rows) -> None:
     assert number(ours["error of the identity"]) < 1e-4
 
 
+def first_loss(table: Rows) -> None:
+    plain, penalized = dict(table)["reg 0"], dict(table)["reg 1000"]
+    assert abs(number(plain[0]) - number(plain[-1])) <= 1e-4  # scores of weights of 1e-4 are nearly 0
+    # Of 3 draws, whose deviations are estimated from as few: ten times the formula's own spread, 0.0185 * sqrt(2 / 3700).
+    assert abs(number(penalized[0]) - number(penalized[-1])) <= 10 * 0.0185 * (2 / 3700) ** 0.5
+    for classes in ("2", "5", "10", "100", "1000"):
+        assert number(dict(table)[classes][0]) == pytest.approx(math.log(int(classes)), abs=1e-3)
+
+
+def overfit(table: Rows) -> None:
+    ours = column(table)
+    assert number(ours["cost, epoch 1"]) == pytest.approx(math.log(10), abs=1e-3)
+    assert number(ours["cost, epoch 200, largest"]) < 0.01
+    assert number(ours["accuracy, lowest"]) == 1.0
+    assert number(ours["cost with pixels from 0 to 1"]) > 2.2
+
+
+def learning_rates(table: Rows) -> None:
+    low, high = [cells for name, cells in table if name == "1"]
+    last_low, last_high = [cells for name, cells in table if name == "10"]
+    assert abs(number(last_low[0]) - number(low[0])) < 0.01  # barely moves
+    assert number(last_low[2]) > number(low[2]) + 0.03  # though the accuracy rises
+    assert number(high[0]) < math.log(10)  # learns
+    assert number(last_high[0]) > 3 * math.log(10)  # and explodes
+    assert high[4] == high[5] and last_high[5] == "inf" and last_high[4] != "inf"
+
+
+def coarse_to_fine(table: Rows) -> None:
+    coarse, fine = [number(cells[0]) for name, cells in table if name == "best validation accuracy"]
+    assert fine >= coarse > 0.8
+
+
+def random_or_grid(table: Rows) -> None:
+    assert dict(table)["rates tried by a grid"] == ["3", "3"]
+    assert dict(table)["rates tried at random"] == ["9", "9"]
+    assert number(dict(table)["random"][0]) > 0.9 and number(dict(table)["grid"][0]) > 0.9
+
+
+def update_ratio(table: Rows) -> None:
+    ratios = {name: number(cells[0]) for name, cells in table if len(cells) == 4 and name != "rate"}
+    assert list(ratios.values()) == sorted(ratios.values()) and len(ratios) == 6
+    accuracies = [number(cells[3]) for name, cells in table if name in ratios]
+    assert max(accuracies) > 0.85 and accuracies[0] < 0.2
+
+
 def convolution(table: Rows) -> None:
     sizes = [(name, cells) for name, cells in table if len(cells) == 5 and "x" in cells[0]]
     assert len(sizes) == 10
@@ -138,6 +184,12 @@ SHOWS: dict[str, Callable[[Rows], None]] = {
     "02_preprocessing": preprocessing,
     "03_initialization": initialization,
     "04_batch_norm": batch_norm,
+    "05_first_loss": first_loss,
+    "06_overfit": overfit,
+    "07_learning_rates": learning_rates,
+    "08_coarse_to_fine": coarse_to_fine,
+    "08_random_or_grid": random_or_grid,
+    "09_update_ratio": update_ratio,
     "10_convolution": convolution,
     "11_gates": gates,
     "12_ensembles": ensembles,
