@@ -250,6 +250,14 @@ def test_a_splitter_of_folds():
     assert [len(t.scores) for t in study] == [2, 2]
 
 
+def test_folds_that_can_be_gone_through_once_serve_all_stages():
+    given = {"stages": [(6, 1), (2, 1)], "verbose": 0, "seed": 7}
+    folds = fnn.data.folds(len(Y), 3, seed=7, stratify=Y)
+    study = search.coarse_to_fine(build, SPACE, X, Y, cv=iter(folds), **given)
+    assert len(study) == 8
+    assert facts(study) == facts(search.coarse_to_fine(build, SPACE, X, Y, cv=3, **given))
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_roc_auc(classes):
     def small(learning_rate):
@@ -484,6 +492,7 @@ def test_a_frame(monkeypatch):
         ({"X_val": None, "y_val": None}, ValueError, "neither of 'X_val' and 'cv'"),
         ({"y_val": None}, ValueError, "'X_val' was given without 'y_val'"),
         ({"X_val": None, "y_val": None, "cv": "five"}, TypeError, "'cv' is 'five'"),
+        ({"X_val": None, "y_val": None, "cv": 1}, ValueError, "random: 'cv' is 1 for 180 rows, expected from 2 to 180"),
         ({"scoring": "acuracy"}, ValueError, "did you mean 'accuracy'"),
         ({"scoring": 3}, TypeError, "'scoring' is 3"),
         ({"trial": 3}, TypeError, "unknown keyword 'trial', did you mean 'trials'"),

@@ -173,6 +173,10 @@ def folds_of(setting: Setting, trainer: Trainer) -> list[Fold]:
     cv, owner = setting.cv, setting.owner
     targets = next(iter(setting.y.values())) if isinstance(setting.y, Mapping) else setting.y
     if is_whole(cv):
+        if not 2 <= int(cv) <= len(targets):
+            raise ValueError(
+                f"{owner}: 'cv' is {cv!r} for {len(targets)} rows, expected from 2 to {len(targets)} folds"
+            )
         heads = trainer.heads
         labels = targets if len(heads) == 1 and heads[0].counts else None
         return folds(len(targets), int(cv), seed=setting.seed, stratify=labels)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyfastnn._names import helpful_keywords
 from pyfastnn.search import scoring as scorings
+from pyfastnn.search.fingerprint import rows_of
 from pyfastnn.search.fits import Data
 from pyfastnn.search.ledger import Ledger
 from pyfastnn.search.proposals import Proposals, labels_of, optuna_module, quiet
@@ -95,8 +96,8 @@ def optuna(
     Raises
     ------
     TypeError, ValueError
-        As for `random`, or if the study in the storage was made with other settings. Pruners are for trials of one fit in threads: not
-        for ``cv``, not for ``parallel="joblib"``.
+        As for `random`, or if the study in the storage was made with other settings or other rows. Pruners are for trials of one fit in
+        threads: not for ``cv``, not for ``parallel="joblib"``.
     ImportError
         If Optuna is missing, or SciPy for ``sampler="qmc"``; names the extra to install.
     """
@@ -124,6 +125,7 @@ def optuna(
                 "sampler": _text(sampler),
                 "pruner": _text(pruner),
                 "scoring": study.scoring,
+                **rows_of(setting),
             }
             ledger = Ledger(package, storage, name, study.maximize, settings)
         return _Rounds(setting, study, proposals, ledger, int(trials), int(epochs), int(round_size)).run()
