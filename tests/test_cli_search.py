@@ -61,3 +61,9 @@ def test_trials_are_written_down(run, tmp_path: Path):
     assert run(*arguments)[0] == 0
     assert sorted(path.name for path in Path("runs").iterdir()) == ["trial_0000", "trial_0001"]
     assert "name another folder" in refused(run(*arguments))
+
+
+def test_time_is_limited(run, tmp_path: Path):
+    table = write_table(tmp_path / "t.csv")
+    status, out, _ = run("search", table, *SMALL, "--trials", 4, "--max-seconds", "1e-9", "--verbose", 0)
+    assert status == 0 and out.startswith("best of 1 of 4 trials (the time is over): learning_rate ")

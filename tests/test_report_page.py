@@ -349,6 +349,9 @@ def test_no_runs(tmp_path):
         write_report(tmp_path, tmp_path / "page.html")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         write_report(tmp_path / "none", tmp_path / "page.html")
+    for runs in (3, [3]):
+        with pytest.raises(TypeError, match="write_report: 3 is no path"):
+            write_report(runs, tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
 
 

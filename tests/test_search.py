@@ -192,6 +192,7 @@ def test_a_study_of_failures_says_why():
 
     study = search.random(never, {"width": [1, 2]}, X, Y, trials=3, **HELD)
     assert len(study) == 3 and study.warnings == []
+    assert repr(study).endswith("3 without a score; trial 0 raised ZeroDivisionError: here")
     with pytest.raises(RuntimeError, match="3 trials and none has a score; trial 0 raised ZeroDivisionError: here"):
         study.best  # noqa: B018
     assert "3 without a score" in repr(study)

@@ -121,6 +121,7 @@ def run(options: argparse.Namespace) -> int:
     build(
         options.learning_rate[0], options.weight_decay[0]
     )  # what the options contradict is said once, not by every trial
+    wanted = options.stages or [(options.trials, options.epochs)]
     study = search.coarse_to_fine(
         build,
         {
@@ -131,7 +132,7 @@ def run(options: argparse.Namespace) -> int:
         dataset.y_train,
         X_val=dataset.X_val,
         y_val=dataset.y_val,
-        stages=options.stages or [(options.trials, options.epochs)],
+        stages=wanted,
         batch_size=options.batch_size,
         max_seconds=options.max_seconds,
         threads=options.threads or None,
@@ -144,7 +145,10 @@ def run(options: argparse.Namespace) -> int:
         print(f"study written to {options.study} ({len(study)} trials)")
     best = next(iter(study.top(1)), None)
     if best is not None and best.trainer is not None:
-        print(f"best of {len(study)} trials: " + ", ".join(f"{name} {shown(v)}" for name, v in best.params.items()))
+        total = sum(trials for trials, _ in wanted)
+        of = f"{len(study)} of {total}" if len(study) < total else f"{total}"
+        late = " (the time is over)" if study.stop_reason == "max_seconds" else ""
+        print(f"best of {of} trials{late}: " + ", ".join(f"{name} {shown(v)}" for name, v in best.params.items()))
         for line in results(best.trainer, dataset):
             print(line)
         if options.save is not None:
