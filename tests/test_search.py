@@ -314,6 +314,33 @@ def test_time_is_limited():
     assert study.best.ranked
 
 
+@pytest.mark.parametrize("parallel", ["threads", "joblib"])
+def test_the_first_trial_has_all_its_folds_however_late_it_is(parallel):
+    if parallel == "joblib":
+        pytest.importorskip("joblib", reason="the extra 'cluster' is not installed")
+    given = {"cv": 3, "trials": 4, "max_seconds": 1e-9, "verbose": 0, "parallel": parallel, "threads": 1}
+    study = search.random(build, SPACE, X, Y, **given)
+    assert len(study) == 1 and study.stop_reason == "max_seconds"
+    assert len(study.best.scores) == 3 and study.best.stop_reason == "max_seconds"
+
+
+def test_an_output_that_is_closed_ends_the_search(monkeypatch):
+    class Closed:
+        def write(self, text):
+            raise BrokenPipeError
+
+    def narrow_or_not(outputs):
+        return fnn.Trainer(nn.Sequential(nn.Linear(outputs)), guard=None)
+
+    given = {**HELD, "epochs": 10**8, "verbose": 1, "threads": 2}
+    begun = time.perf_counter()
+    with monkeypatch.context() as patch, pytest.raises(BrokenPipeError):
+        patch.setattr("sys.stdout", Closed())
+        # The first trial fails at once, and its line too; the second would take hours.
+        search.grid(narrow_or_not, {"outputs": [2, 3]}, X[:180], Y[:180], **given)
+    assert time.perf_counter() - begun < 20
+
+
 INTERRUPTED = r"""
 import json, time
 import numpy as np
@@ -494,6 +521,11 @@ def test_a_frame(monkeypatch):
         ({"y_val": None}, ValueError, "'X_val' was given without 'y_val'"),
         ({"X_val": None, "y_val": None, "cv": "five"}, TypeError, "'cv' is 'five'"),
         ({"X_val": None, "y_val": None, "cv": 1}, ValueError, "random: 'cv' is 1 for 180 rows, expected from 2 to 180"),
+        (
+            {"X_val": None, "y_val": None, "cv": 90},
+            ValueError,
+            "random: 'cv' is 90, and 'y' has .* one for each of 90 folds",
+        ),
         ({"scoring": "acuracy"}, ValueError, "did you mean 'accuracy'"),
         ({"scoring": 3}, TypeError, "'scoring' is 3"),
         ({"trial": 3}, TypeError, "unknown keyword 'trial', did you mean 'trials'"),

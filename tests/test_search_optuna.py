@@ -257,16 +257,17 @@ import os, sys
 sys.path.insert(0, {folder!r})
 from test_search_optuna import found
 os.fsync = lambda descriptor: os._exit(7)  # while the journal is locked
+os.chdir({cwd!r})
 found(storage={path!r})
 """
 
 
 def test_the_lock_of_a_process_that_was_killed_is_broken(plain, tmp_path, monkeypatch):
     (tmp_path / "runs").mkdir()
-    monkeypatch.chdir(tmp_path)
     path = os.path.join("runs", "search.log")  # relative, in a folder below: a link of this name leads nowhere
-    script = HOLDS.format(folder=os.path.dirname(os.path.abspath(__file__)), path=path)
+    script = HOLDS.format(folder=os.path.dirname(os.path.abspath(__file__)), path=path, cwd=str(tmp_path))
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=300).returncode == 7
+    monkeypatch.chdir(tmp_path)
     assert os.path.lexists(path + ".lock")
     monkeypatch.setattr(ledger, "STALE", 3)
     optuna.logging.set_verbosity(optuna.logging.ERROR)

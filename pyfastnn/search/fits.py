@@ -179,7 +179,11 @@ def folds_of(setting: Setting, trainer: Trainer) -> list[Fold]:
             )
         heads = trainer.heads
         labels = targets if len(heads) == 1 and heads[0].counts else None
-        return folds(len(targets), int(cv), seed=setting.seed, stratify=labels)
+        try:
+            return folds(len(targets), int(cv), seed=setting.seed, stratify=labels)
+        except ValueError as error:
+            why = str(error).removeprefix("folds: ").replace("'stratify' has", "'y' has")
+            raise ValueError(f"{owner}: 'cv' is {cv!r}, and {why}") from None
     if hasattr(cv, "split") and not isinstance(cv, str):
         cv = cv.split(np.zeros((len(targets), 1)), targets)
     if isinstance(cv, str) or not isinstance(cv, Iterable):
