@@ -141,7 +141,9 @@ class Study:
 
     def _first_error(self) -> str:
         failed = next((trial for trial in self.trials if trial.error), None)
-        return "" if failed is None else f"; trial {failed.number} raised {failed.error}"
+        if failed is not None:
+            return f"; trial {failed.number} raised {failed.error}"
+        return f"; trial {self.trials[0].number} has the score {self.trials[0].score}" if self.trials else ""
 
     def top(self, k: int, stage: int | None = None) -> list[Trial]:
         """Return the ``k`` best trials, best first; fewer if there are fewer with a score.
