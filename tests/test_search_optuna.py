@@ -12,7 +12,7 @@ import pytest
 
 import pyfastnn as fnn
 from pyfastnn import nn, optim, search
-from pyfastnn.search import ledger
+from pyfastnn.search import ledger, with_optuna
 
 optuna = pytest.importorskip("optuna", reason="the extra 'search' is not installed")
 
@@ -275,6 +275,30 @@ def test_the_lock_of_a_process_that_was_killed_is_broken(plain, tmp_path, monkey
         assert facts(found(storage=path)) == facts(plain)
     finally:
         optuna.logging.set_verbosity(optuna.logging.INFO)
+
+
+def test_one_look_into_the_storage_serves_all_trials(monkeypatch):
+    class Storage:
+        looks, done = 0, ()
+
+        def look(self):
+            self.looks, self.done = self.looks + 1, (3, 4)
+
+        def ended(self, number):
+            return number in self.done
+
+    class Never:
+        prunes = False
+
+    storage, now = Storage(), [100.0]
+    monkeypatch.setattr(with_optuna.time, "monotonic", lambda: now[0])
+    judge = with_optuna._Judge(None, None, Never(), storage, 0, 9, True)
+    trials = [search.Trial(number, 0, {}, 0) for number in (3, 4, 5)]
+    assert [judge.epoch(trial, None, {"epoch": 1}) for trial in trials] == [True, True, False]
+    assert storage.looks == 1
+    now[0] += 1
+    assert not judge.epoch(trials[2], None, {"epoch": 2}) and storage.looks == 2
+    assert not judge.epoch(trials[0], None, {"epoch": 9})  # the last one: it has ended here too
 
 
 SHARES = """

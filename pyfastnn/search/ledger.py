@@ -134,9 +134,12 @@ class Ledger:
             trial.histories.append(history)
         return True
 
-    def ended(self, number: int) -> bool:
-        """Return whether a trial has ended."""
+    def look(self) -> None:
+        """Learn what has become of all trials."""
         self._read()
+
+    def ended(self, number: int) -> bool:
+        """Return whether a trial had ended at the last look."""
         return bool(self._trials[number].state.is_finished())
 
     def finish(self, trial: Trial, column: str) -> None:

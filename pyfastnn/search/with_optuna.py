@@ -237,9 +237,12 @@ class _Judge(Watcher):
                 row[column] = float(found.function(trainer, setting.X_val, setting.y_val))
             if self._judges[trial.number](epoch, row[column]):
                 return True
-        if self._ledger is None or not self._again or time.monotonic() < self._looked + _PATIENCE:
+        if self._ledger is None or not self._again:
             return False
-        self._looked = time.monotonic()
+        # One look serves all trials that run here: whose epochs always end between two looks would never hear of its end.
+        if time.monotonic() >= self._looked + _PATIENCE:
+            self._looked = time.monotonic()
+            self._ledger.look()
         return self._ledger.ended(trial.number)
 
     def ended(self, trial: Trial) -> None:
