@@ -61,3 +61,20 @@ def test_trials_are_written_down(run, tmp_path: Path):
     assert run(*arguments)[0] == 0
     assert sorted(path.name for path in Path("runs").iterdir()) == ["trial_0000", "trial_0001"]
     assert "name another folder" in refused(run(*arguments))
+
+
+def test_time_is_limited(run, tmp_path: Path):
+    table = write_table(tmp_path / "t.csv")
+    status, out, _ = run("search", table, *SMALL, "--trials", 4, "--max-seconds", "1e-9", "--verbose", 0)
+    assert status == 0 and out.startswith("best of 1 of 4 trials (the time is over): learning_rate ")
+
+
+def test_small_data_have_small_batches_as_in_train(run, tmp_path: Path):
+    """A rate that was found with two steps an epoch would say nothing about training with twenty."""
+    table = write_table(tmp_path / "t.csv", rows=300)  # a fifth of them held out
+    arguments = ("search", table, "--hidden", "4", "--epochs", "1", "--trials", 1, "--verbose", 0)
+    assert run(*arguments, "--run-dir", "runs")[0] == 0
+    found = json.loads(Path("runs/trial_0000/config.json").read_text())["fit"]
+    assert (found["batch_size"], found["steps_per_epoch"]) == (12, 20)
+    assert run("train", table, "--epochs", 1, "--run-dir", "alone")[0] == 0
+    assert json.loads(Path("alone/config.json").read_text())["fit"]["batch_size"] == 12

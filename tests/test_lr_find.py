@@ -104,6 +104,21 @@ def test_nothing_to_suggest():
     assert "no rate to suggest" in str(found)
 
 
+def test_rows_that_are_not_finite_are_named():
+    X, y = fnn.data.load_digits()
+    X = X.astype("f4")
+    X[7, 3] = np.nan
+    trainer = fnn.Trainer(nn.Sequential(nn.Linear(10)))
+    with pytest.raises(ValueError, match="'X' holds 1 NaN or infinite values, 1 of them in column 3"):
+        lr_find(trainer, X[:20], y[:20])
+
+
+def test_it_shows_as_its_line():
+    X, y = fnn.data.load_digits()
+    found = lr_find(digits_trainer(), X, y)
+    assert repr(found) == str(found) and "array" not in repr(found)
+
+
 def test_small_data_rate_factors_and_schedules():
     """Fewer rows than a batch, layers with factors of their own, and a schedule that has no say."""
     X, y = fnn.data.load_digits()

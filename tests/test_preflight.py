@@ -162,6 +162,19 @@ def test_inputs_of_other_scales():
     assert "scale" in only(preflight(net(), X, y), "inputs", "warning").advice
 
 
+def test_images_with_channels_first():
+    rng = rng_of("preflight", "channels")
+    X, y = rng.standard_normal((60, 3, 16, 16)).astype("f4"), np.arange(60) % 3
+    layers = nn.Conv2d(4, 3, padding="same"), nn.ReLU(), nn.Flatten()
+    check = only(preflight(net(*layers), X, y), "inputs", "warning")
+    assert check.value == "images of 3 x 16 pixels with 16 channels"
+    assert "if these are 3 channels of 16 x 16 pixels: X.transpose(0, 2, 3, 1)" in check.advice
+    assert preflight(net(*layers), X.transpose(0, 2, 3, 1), y)["inputs"].verdict == "ok"
+    assert preflight(net(nn.Flatten(), nn.Linear(8), nn.ReLU()), X, y)["inputs"].verdict == "ok"  # any order will do
+    with pytest.raises(ValueError, match=r"images of 1 x 8 pixels are .* \(height x width; channels come last"):
+        preflight(net(*layers[:2], nn.MaxPool2d(2), nn.MaxPool2d(2), nn.Flatten()), X, y)
+
+
 def test_inputs_all_the_same():
     X, y = data()
     only(preflight(net(), np.ones_like(X), y), "inputs", "failed")
@@ -290,6 +303,9 @@ def test_rows_that_cannot_be_learned():
     frozen.freeze("linear_1")
     frozen.parameters["linear_1.w"][...] = 0
     only(preflight(frozen, X, y), "overfits 20 rows", "failed")
+    trainer = fnn.Trainer(net(outputs=1), "mean_squared_error")
+    found = only(preflight(trainer, X, 1e6 * X[:, 0]), "overfits 20 rows", "failed")
+    assert "targets and their scale" in found.advice
 
 
 # What it leaves behind, and how it shows
@@ -358,6 +374,7 @@ def test_the_report():
     assert lines[0].split() == ["check", "value", "expected", "verdict", "what", "to", "do"]
     assert lines[1].endswith("failed   do & undo")
     assert lines[-1] == "FAILED: 1 ok, 1 failed"
+    assert repr(report) == str(report)
     page = report._repr_html_()
     assert "a &lt;b&gt;" in page
     assert "do &amp; undo" in page

@@ -344,11 +344,21 @@ def test_a_damaged_run_is_named(tmp_path):
     assert data["unread"][0].startswith("trial-1: ")
 
 
+def test_a_whole_number_that_no_float_holds_is_a_name(tmp_path):
+    runs = [packed(Run(tmp_path, {"params": {"key": value}}), "a", 2) for value in (10**400, 3, -(10**400))]
+    assert [run["params"]["key"] for run in runs] == [str(10**400), 3, str(-(10**400))]
+    (axis,) = overview(runs, [{}, {}, {}])["params"]
+    assert axis["values"] == [str(10**400), "3", str(-(10**400))]
+
+
 def test_no_runs(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no run in"):
         write_report(tmp_path, tmp_path / "page.html")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         write_report(tmp_path / "none", tmp_path / "page.html")
+    for runs in (3, [3]):
+        with pytest.raises(TypeError, match="write_report: 3 is no path"):
+            write_report(runs, tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
 
 

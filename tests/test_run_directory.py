@@ -360,6 +360,10 @@ def test_find_runs(tmp_path):
     assert find_runs(tmp_path / "b", tmp_path / "b", tmp_path / "trial-2") == [tmp_path / "b", tmp_path / "trial-2"]
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         find_runs(tmp_path / "nowhere")
+    with pytest.raises(TypeError, match="read_run: 3 is no path"):
+        read_run(3)
+    with pytest.raises(TypeError, match="find_runs: None is no path"):
+        find_runs(None)
     with pytest.raises(FileNotFoundError, match=r"there is no run in .*it has no config\.json"):
         read_run(tmp_path / "none")
     assert trainer.epoch == 0

@@ -192,9 +192,11 @@ def test_a_study_of_failures_says_why():
 
     study = search.random(never, {"width": [1, 2]}, X, Y, trials=3, **HELD)
     assert len(study) == 3 and study.warnings == []
+    assert repr(study).endswith("3 without a score; trial 0 raised ZeroDivisionError: here")
     with pytest.raises(RuntimeError, match="3 trials and none has a score; trial 0 raised ZeroDivisionError: here"):
         study.best  # noqa: B018
-    assert "3 without a score" in repr(study)
+    study = search.random(build, SPACE, X, Y, cv=3, trials=2, epochs=1, scoring=lambda *_: math.nan, verbose=0)
+    assert repr(study).endswith("2 without a score; trial 0 has the score nan")
 
 
 def test_the_guard_of_the_lectures_ends_trials_early():
@@ -250,6 +252,14 @@ def test_a_splitter_of_folds():
     assert [len(t.scores) for t in study] == [2, 2]
 
 
+def test_folds_that_can_be_gone_through_once_serve_all_stages():
+    given = {"stages": [(6, 1), (2, 1)], "verbose": 0, "seed": 7}
+    folds = fnn.data.folds(len(Y), 3, seed=7, stratify=Y)
+    study = search.coarse_to_fine(build, SPACE, X, Y, cv=iter(folds), **given)
+    assert len(study) == 8
+    assert facts(study) == facts(search.coarse_to_fine(build, SPACE, X, Y, cv=3, **given))
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_roc_auc(classes):
     def small(learning_rate):
@@ -303,6 +313,33 @@ def test_time_is_limited():
     assert study.stop_reason == "max_seconds"
     assert 1 <= len(study) <= 8 and study.trials[0].stop_reason == "max_seconds"
     assert study.best.ranked
+
+
+@pytest.mark.parametrize("parallel", ["threads", "joblib"])
+def test_the_first_trial_has_all_its_folds_however_late_it_is(parallel):
+    if parallel == "joblib":
+        pytest.importorskip("joblib", reason="the extra 'cluster' is not installed")
+    given = {"cv": 3, "trials": 4, "max_seconds": 1e-9, "verbose": 0, "parallel": parallel, "threads": 1}
+    study = search.random(build, SPACE, X, Y, **given)
+    assert len(study) == 1 and study.stop_reason == "max_seconds"
+    assert len(study.best.scores) == 3 and study.best.stop_reason == "max_seconds"
+
+
+def test_an_output_that_is_closed_ends_the_search(monkeypatch):
+    class Closed:
+        def write(self, text):
+            raise BrokenPipeError
+
+    def narrow_or_not(outputs):
+        return fnn.Trainer(nn.Sequential(nn.Linear(outputs)), guard=None)
+
+    given = {**HELD, "epochs": 10**8, "verbose": 1, "threads": 2}
+    begun = time.perf_counter()
+    with monkeypatch.context() as patch, pytest.raises(BrokenPipeError):
+        patch.setattr("sys.stdout", Closed())
+        # The first trial fails at once, and its line too; the second would take hours.
+        search.grid(narrow_or_not, {"outputs": [2, 3]}, X[:180], Y[:180], **given)
+    assert time.perf_counter() - begun < 20
 
 
 INTERRUPTED = r"""
@@ -484,6 +521,12 @@ def test_a_frame(monkeypatch):
         ({"X_val": None, "y_val": None}, ValueError, "neither of 'X_val' and 'cv'"),
         ({"y_val": None}, ValueError, "'X_val' was given without 'y_val'"),
         ({"X_val": None, "y_val": None, "cv": "five"}, TypeError, "'cv' is 'five'"),
+        ({"X_val": None, "y_val": None, "cv": 1}, ValueError, "random: 'cv' is 1 for 180 rows, expected from 2 to 180"),
+        (
+            {"X_val": None, "y_val": None, "cv": 90},
+            ValueError,
+            "random: 'cv' is 90, and 'y' has .* one for each of 90 folds",
+        ),
         ({"scoring": "acuracy"}, ValueError, "did you mean 'accuracy'"),
         ({"scoring": 3}, TypeError, "'scoring' is 3"),
         ({"trial": 3}, TypeError, "unknown keyword 'trial', did you mean 'trials'"),

@@ -12,6 +12,7 @@ import pytest
 
 import pyfastnn as fnn
 from pyfastnn import nn, optim, search
+from pyfastnn.search import ledger, with_optuna
 
 optuna = pytest.importorskip("optuna", reason="the extra 'search' is not installed")
 
@@ -251,6 +252,55 @@ def test_a_search_that_was_killed_goes_on(at, tmp_path):
     assert facts(found(scoring=score, storage=path)) == facts(found(scoring=score))
 
 
+HOLDS = """
+import os, sys
+sys.path.insert(0, {folder!r})
+from test_search_optuna import found
+os.fsync = lambda descriptor: os._exit(7)  # while the journal is locked
+os.chdir({cwd!r})
+found(storage={path!r})
+"""
+
+
+def test_the_lock_of_a_process_that_was_killed_is_broken(plain, tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    path = os.path.join("runs", "search.log")  # relative, in a folder below: a link of this name leads nowhere
+    script = HOLDS.format(folder=os.path.dirname(os.path.abspath(__file__)), path=path, cwd=str(tmp_path))
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=300).returncode == 7
+    monkeypatch.chdir(tmp_path)
+    assert os.path.lexists(path + ".lock")
+    monkeypatch.setattr(ledger, "STALE", 3)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        assert facts(found(storage=path)) == facts(plain)
+    finally:
+        optuna.logging.set_verbosity(optuna.logging.INFO)
+
+
+def test_one_look_into_the_storage_serves_all_trials(monkeypatch):
+    class Storage:
+        looks, done = 0, ()
+
+        def look(self):
+            self.looks, self.done = self.looks + 1, (3, 4)
+
+        def ended(self, number):
+            return number in self.done
+
+    class Never:
+        prunes = False
+
+    storage, now = Storage(), [100.0]
+    monkeypatch.setattr(with_optuna.time, "monotonic", lambda: now[0])
+    judge = with_optuna._Judge(None, None, Never(), storage, 0, 9, True)
+    trials = [search.Trial(number, 0, {}, 0) for number in (3, 4, 5)]
+    assert [judge.epoch(trial, None, {"epoch": 1}) for trial in trials] == [True, True, False]
+    assert storage.looks == 1
+    now[0] += 1
+    assert not judge.epoch(trials[2], None, {"epoch": 2}) and storage.looks == 2
+    assert not judge.epoch(trials[0], None, {"epoch": 9})  # the last one: it has ended here too
+
+
 SHARES = """
 import json, sys
 sys.path.insert(0, {folder!r})
@@ -341,6 +391,41 @@ def test_a_study_of_other_settings_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is to maximize its value"):
         found(storage=path, trials=2, scoring="loss")
     found(storage=path, trials=2, scoring="loss", name="other")
+
+
+def test_a_study_of_other_rows_is_refused(tmp_path):
+    path = tmp_path / "journal"
+    found(storage=path, trials=2)
+    held = {"storage": path, **HELD, "trials": 2}
+    folds = {**held, "X_val": None, "y_val": None}
+    flipped = Y[:180].copy()
+    flipped[7] = (flipped[7] + 1) % 3
+    for x, y, given, words in (
+        (X[:170], Y[:170], held, "made with rows '180x8"),
+        (3 * X[:180], Y[:180], held, "made with rows"),
+        (X[:180], flipped, held, "made with rows"),
+        (
+            X[:180],
+            Y[:180],
+            {**held, "X_val": X[190:], "y_val": Y[190:]},
+            "made with validation_rows '60x8 .* now it is '50x8",
+        ),
+        (X[:180], Y[:180], {**folds, "cv": 3}, "made with cv None, now it is '3'"),
+        (X[:180], Y[:180], {**folds, "cv": [(np.arange(90), np.arange(90, 180))]}, "now it is 'pairs of rows"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            search.optuna(build, SPACE, x, y, **given)
+    # The same numbers in other hands are the same rows.
+    again = search.optuna(build, SPACE, X[:180].tolist(), Y[:180].astype(np.int16), **held)
+    assert len(again) == 2
+
+
+def test_what_is_no_journal_is_named(tmp_path):
+    (tmp_path / "notes.log").write_text("these are\nmy notes\n")
+    with pytest.raises(ValueError, match="notes.log', which is no journal of Optuna"):
+        found(storage=tmp_path / "notes.log")
+    with pytest.raises(ValueError, match="'storage' is .*, which is a folder"):
+        found(storage=tmp_path)
 
 
 def test_a_study_of_others_is_refused(tmp_path):

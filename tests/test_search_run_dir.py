@@ -55,6 +55,14 @@ def test_a_folder_of_another_search_is_refused(tmp_path):
         search.random(build, SPACE, X[:180], Y[:180], **{**given, "run_dir": 3})
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_folder_that_cannot_be_made_ends_the_search(tmp_path, threads):
+    (tmp_path / "file").write_text("")
+    given = {**HELD, "trials": 6, "run_dir": tmp_path / "file" / "runs", "threads": threads}
+    with pytest.raises(OSError, match="file"):
+        search.random(build, SPACE, X[:180], Y[:180], **given)
+
+
 def test_trials_in_other_processes_are_written_down(tmp_path):
     pytest.importorskip("joblib", reason="the extra 'cluster' is not installed")
     study = search.random(

@@ -13,11 +13,11 @@ from pyfastnn import search
 from pyfastnn.cli import network
 from pyfastnn.cli.files import check_writable
 from pyfastnn.cli.options import CommandError, choice, held_out, real, sizes, whole
-from pyfastnn.cli.train import read_data, results
+from pyfastnn.cli.train import BATCH, default_batch, read_data, results
 from pyfastnn.search.study import shown
 from pyfastnn.train.trainer import Trainer
 
-TRIALS, EPOCHS, BATCH, VALIDATION = 20, 10, 128, 0.2
+TRIALS, EPOCHS, VALIDATION = 20, 10, 0.2
 RATES, DECAYS = (1e-5, 1e-1), (1e-6, 1.0)
 FIXED = ("arch", "augment", "label_smoothing", "precision", "momentum", "clip_norm", "ema")
 """What `pyfastnn train` may be told and a search is not."""
@@ -73,7 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=", ".join(network.OPTIMIZERS) + " (default adam)",
     )
-    add("--batch-size", type=whole(1), default=BATCH, metavar="N", help=f"rows a step (default {BATCH})")
+    add("--batch-size", type=whole(1), metavar="N", help=f"rows a step (default {BATCH}; less for small data)")
     add("--seed", type=whole(0), default=0, metavar="N", help="fixes all that is drawn (default 0)")
     add("--threads", type=whole(0, 4096), default=0, metavar="N", help="trials at a time (default: all cores)")
     add = parser.add_argument_group("data").add_argument
@@ -121,6 +121,7 @@ def run(options: argparse.Namespace) -> int:
     build(
         options.learning_rate[0], options.weight_decay[0]
     )  # what the options contradict is said once, not by every trial
+    wanted = options.stages or [(options.trials, options.epochs)]
     study = search.coarse_to_fine(
         build,
         {
@@ -131,8 +132,8 @@ def run(options: argparse.Namespace) -> int:
         dataset.y_train,
         X_val=dataset.X_val,
         y_val=dataset.y_val,
-        stages=options.stages or [(options.trials, options.epochs)],
-        batch_size=options.batch_size,
+        stages=wanted,
+        batch_size=options.batch_size or default_batch(dataset),
         max_seconds=options.max_seconds,
         threads=options.threads or None,
         seed=options.seed,
@@ -144,7 +145,10 @@ def run(options: argparse.Namespace) -> int:
         print(f"study written to {options.study} ({len(study)} trials)")
     best = next(iter(study.top(1)), None)
     if best is not None and best.trainer is not None:
-        print(f"best of {len(study)} trials: " + ", ".join(f"{name} {shown(v)}" for name, v in best.params.items()))
+        total = sum(trials for trials, _ in wanted)
+        of = f"{len(study)} of {total}" if len(study) < total else f"{total}"
+        late = " (the time is over)" if study.stop_reason == "max_seconds" else ""
+        print(f"best of {of} trials{late}: " + ", ".join(f"{name} {shown(v)}" for name, v in best.params.items()))
         for line in results(best.trainer, dataset):
             print(line)
         if options.save is not None:

@@ -206,7 +206,7 @@ def run(options: argparse.Namespace) -> int:
     dataset = read_data(options, resumed)
     trainer = resumed or network.make_trainer(options, dataset)
     _check_fit(trainer, dataset, options)
-    batch = options.batch_size or max(8, min(BATCH, len(dataset.X_train) // LEAST_STEPS))
+    batch = options.batch_size or default_batch(dataset)
     if options.epochs is None:
         steps = -(-len(dataset.X_train) // batch)
         options.epochs = max(EPOCHS, min(MOST_EPOCHS, -(-TOTAL_STEPS // steps)))
@@ -239,6 +239,11 @@ def run(options: argparse.Namespace) -> int:
     for line in results(_result(trainer), dataset):
         print(line)
     return 0 if reason == "finished" else 1
+
+
+def default_batch(dataset: Dataset) -> int:
+    """Return how many rows a step has if nobody says."""
+    return max(8, min(BATCH, len(dataset.X_train) // LEAST_STEPS))
 
 
 def _scheduled(trainer: Trainer, dataset: Dataset, options: argparse.Namespace) -> float:

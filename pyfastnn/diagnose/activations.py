@@ -75,7 +75,7 @@ class LayerStatistics:
         return np.linspace(self.min, self.max, BINS + 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ActivationStatistics:
     """The report of `activation_statistics`; it prints a line for each activation.
 
@@ -121,6 +121,8 @@ class ActivationStatistics:
             line += f", gradient std {each.gradient_std:.3e}" * (not math.isnan(each.gradient_std))
             lines.append(line)
         return "\n".join(lines) if self.layers else "\n".join([*lines, "the model has no activation layers"])
+
+    __repr__ = __str__
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw means, standard deviations and the histogram of every activation.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from pyfastnn._names import unknown
+from pyfastnn._names import helpful_keywords, unknown
 
 KINDS = (
     "exploding",
@@ -110,6 +110,9 @@ class Monitor:
     def config(self) -> dict[str, Any]:
         """Return all settings, as `Monitor` takes them."""
         return {**asdict(self), "silence": list(self.silence)}
+
+
+Monitor.__init__ = helpful_keywords(Monitor.__init__)  # type: ignore[method-assign]
 
 
 def checked_monitor(monitor: Monitor | bool | None) -> Monitor | None:

@@ -29,7 +29,7 @@ _WINDOW = 5
 """Steps to either side that a slope is taken over."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LearningRateRange:
     """What `lr_find` saw; it prints as a line, and ``plot()`` draws it.
 
@@ -70,6 +70,8 @@ class LearningRateRange:
         return (
             f"learning_rate={self.suggestion:.1e}: there the loss falls fastest; it is least at {self.best:.1e} ({ran})"
         )
+
+    __repr__ = __str__
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draw loss over rate, with the suggestion.
@@ -155,6 +157,7 @@ def lr_find(
     True
     >>> trainer.optimizer.learning_rate = found.suggestion
     """
+    from pyfastnn.train.loop import refuse_nonfinite
     from pyfastnn.train.passes import Pass
     from pyfastnn.train.prepare import as_stream, stream_data, training_data
     from pyfastnn.train.settings import check_trainable
@@ -186,6 +189,7 @@ def lr_find(
         mean = smoothing * mean + (1.0 - smoothing) * loss
         smoothed.append(mean / (1.0 - smoothing**step))
         if not math.isfinite(loss):
+            refuse_nonfinite(data)
             reason = "nonfinite"
             break
         least = min(least, smoothed[-1])

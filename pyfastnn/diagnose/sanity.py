@@ -51,7 +51,7 @@ class Check:
     number: float = math.nan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Preflight:
     """The report of `preflight`: it prints as a table, shows as one in notebooks, and is true unless a check failed.
 
@@ -113,6 +113,8 @@ class Preflight:
         lines = ["  ".join([*(c.ljust(w) for c, w in zip(row, widths, strict=False)), row[4]]) for row in rows]
         return "\n".join([*(line.rstrip() for line in lines), self.verdict])
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         """Return the table for notebooks and pages."""
 
@@ -162,7 +164,8 @@ def preflight(
 
         ``inputs``
             Finite; as the first layer sees them their mean is within 0.25 deviations of 0, the root mean square of the features' means at
-            most 3 times that of their deviations, and no deviation of a feature 1000 times that of the middle one.
+            most 3 times that of their deviations, and no deviation of a feature 1000 times that of the middle one. Images do not look
+            as if their channels came first.
         ``labels``, or ``targets``
             As the loss takes them; every class occurs, at most 10 times as often as another. Targets of regression vary, with a
             deviation from 0.01 to 100 and a mean of at most 10 deviations.

@@ -35,6 +35,8 @@ TARGET_STD, TARGET_MEAN = (0.01, 100.0), 10.0
 """Deviation of targets of regression, and their mean in deviations."""
 DEAD, SATURATED, RATIO, FADED, LOST = 0.10, 0.25, 10.0, 1e-3, 0.9
 """Shares of dead units and saturated values; deviations between layers; gradients or first activations that vanish; shares that fail."""
+LEAST_PIXELS = 8
+"""To a side of images; smaller ones may well have as many channels."""
 PENALTY = 1000.0
 OVERFITTED = 0.05
 RATES, STEPS, ROUNDS = (3e-3, 3e-2, 3e-4), 100, 5
@@ -113,8 +115,19 @@ def inputs_centred(model: Model, seen: Look) -> Iterator[Check]:
             value = f"the widest feature has {wide:.3g} times the deviation of the middle one"
             scale = "bring them to one scale: preprocess=fnn.data.Standardize(per='feature')"
             yield Check(shown, value, f"at most {WIDEST:g} times", "warning", scale, wide)
+        elif _channels_first(model, shape := model.input_shapes[name]):
+            value = f"images of {shape[0]} x {shape[1]} pixels with {shape[2]} channels"
+            turn = f"if these are {shape[0]} channels of {shape[1]} x {shape[2]} pixels: X.transpose(0, 2, 3, 1)"
+            yield Check(shown, value, "height, width, channels", "warning", turn)
         else:
             yield Check(shown, value, expected, "ok", "", ratio)
+
+
+def _channels_first(model: Model, shape: tuple[int, ...]) -> bool:
+    """Return whether images look as other libraries have them, 3 x 32 x 32, and a layer reads them as images."""
+    if len(shape) != 3 or shape[0] not in (1, 3) or shape[1] != shape[2] or shape[1] < LEAST_PIXELS:
+        return False
+    return any("2d" in layer.kind for layer in model.layers.values())
 
 
 def targets(trainer: Trainer, head: Head, data: Data) -> Check:
@@ -376,7 +389,8 @@ def overfits(trainer: Trainer, X: Any, y: Any, examples: int) -> Check:
     expected = f"loss under {limit:.4f}" + ", accuracy 1.00" * counted
     if best[0] <= limit and best[1] == 1.0:
         return Check(name, value, expected, "ok", "", best[0])
-    advice = "the network cannot learn a handful of rows: look at inputs, labels, first weights, and whether it is too narrow"
+    wanted = "labels" if counted else "targets and their scale"
+    advice = f"the network cannot learn a handful of rows: look at inputs, {wanted}, first weights, and whether it is too narrow"
     return Check(name, value, expected, "failed" if known else "warning", advice, best[0])
 
 

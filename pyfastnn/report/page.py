@@ -8,7 +8,7 @@ import html
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 from pyfastnn import _core
 from pyfastnn.report.page_data import packed
 from pyfastnn.report.page_search import overview, space_of
-from pyfastnn.report.runs import find_runs, read_run
+from pyfastnn.report.runs import find_runs, folder_of, read_run
 from pyfastnn.train.run_directory import CONFIG, HISTORY
 
 SCRIPTS = (
@@ -173,12 +173,15 @@ def write_report(
 
     Raises
     ------
+    TypeError
+        If ``runs`` are no paths.
     FileNotFoundError
         If a folder does not exist, or there is no run in any.
     OSError
         If the file cannot be written.
     """
-    paths = [runs] if isinstance(runs, (str, os.PathLike)) else list(runs)
+    given: Any = [runs] if isinstance(runs, (str, os.PathLike)) or not isinstance(runs, Iterable) else runs
+    paths = [folder_of("write_report", path) for path in given]
     report = Report(paths, title)
     report.look()
     if not len(report) and not report.unread:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def packed(run: Run, name: str, runs: int) -> dict[str, Any]:
         "seconds": math.fsum(s for row in run.rows if (s := _finite(row.get("seconds"))) is not None),
         "last": {key: _finite(value) for key, value in last.items()},
         "curves": {key: c for key in CURVES if (c := curve(run, key, points)) is not None},
-        "params": {str(k): v if isinstance(v, (bool, int, str)) else _float(v) for k, v in settings(run).items()},
+        "params": {str(k): _plain(v) for k, v in settings(run).items()},
         "network": _network(run.config.get("model")),
         "optimizer": str(optimizer.get("kind", "")),
         "seed": run.config.get("seed"),
@@ -273,6 +274,13 @@ def _number(value: Any) -> float:
 
 def _finite(value: Any) -> float | int | None:
     return value if isinstance(value, (int, float)) and math.isfinite(value) else None
+
+
+def _plain(value: Any) -> Any:
+    """Return a parameter as the page draws it; a whole number that no float holds as its text."""
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return str(value)
+    return value if isinstance(value, (bool, int, str)) else _float(value)
 
 
 def _float(value: Any) -> Any:

@@ -81,12 +81,14 @@ def read_run(path: str | os.PathLike[str]) -> Run:
 
     Raises
     ------
+    TypeError
+        If it is no path.
     FileNotFoundError
         If there is no run in this folder.
     ValueError
         If it is damaged, or written by a later version.
     """
-    folder = Path(path)
+    folder = folder_of("read_run", path)
     data = read_bytes(folder / CONFIG) if folder.is_dir() else None
     if data is None:
         raise FileNotFoundError(f"there is no run in '{folder}': it has no {CONFIG}")
@@ -97,6 +99,19 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         _take(run, line)
     run.running = running and not run.stop_reason
     return run
+
+
+def folder_of(owner: str, path: Any) -> Path:
+    """Return a path.
+
+    Raises
+    ------
+    TypeError
+        If it is none.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"{owner}: {path!r} is no path, expected that of a folder")
+    return Path(path)
 
 
 def _take(run: Run, line: dict[str, Any]) -> None:
@@ -153,12 +168,14 @@ def find_runs(*paths: str | os.PathLike[str]) -> list[Path]:
 
     Raises
     ------
+    TypeError
+        If one of them is no path.
     FileNotFoundError
         If one of them does not exist.
     """
     found: dict[str, Path] = {}
     for path in paths:
-        folder = Path(path)
+        folder = folder_of("find_runs", path)
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no folder '{folder}'")
         for run in sorted(_below(folder, DEEPEST), key=_natural):
@@ -173,7 +190,7 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
         try:
             with os.scandir(folder) as entries:
                 inner = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
-        except PermissionError:
+        except (PermissionError, FileNotFoundError):  # somebody may tidy up while we look
             return
         for name in inner:
             yield from _below(folder / name, depth - 1)

@@ -69,11 +69,11 @@ def run_elsewhere(
     sent: list[Job] = []
 
     def calls() -> Iterator[Any]:
-        for place, job in enumerate(rest):
-            first = not here and not place
-            if begins(job) and (first or not how.over):
+        for job in rest:
+            least = job.trial is jobs[0].trial
+            if begins(job) and (least or not how.over):
                 sent.append(job)
-                yield joblib.delayed(_run)(job.trainer, job.fold, how, first, folder(job), *data.given)
+                yield joblib.delayed(_run)(job.trainer, job.fold, how, least, folder(job), *data.given)
             else:
                 ended(job, None)
 

@@ -173,9 +173,17 @@ def folds_of(setting: Setting, trainer: Trainer) -> list[Fold]:
     cv, owner = setting.cv, setting.owner
     targets = next(iter(setting.y.values())) if isinstance(setting.y, Mapping) else setting.y
     if is_whole(cv):
+        if not 2 <= int(cv) <= len(targets):
+            raise ValueError(
+                f"{owner}: 'cv' is {cv!r} for {len(targets)} rows, expected from 2 to {len(targets)} folds"
+            )
         heads = trainer.heads
         labels = targets if len(heads) == 1 and heads[0].counts else None
-        return folds(len(targets), int(cv), seed=setting.seed, stratify=labels)
+        try:
+            return folds(len(targets), int(cv), seed=setting.seed, stratify=labels)
+        except ValueError as error:
+            why = str(error).removeprefix("folds: ").replace("'stratify' has", "'y' has")
+            raise ValueError(f"{owner}: 'cv' is {cv!r}, and {why}") from None
     if hasattr(cv, "split") and not isinstance(cv, str):
         cv = cv.split(np.zeros((len(targets), 1)), targets)
     if isinstance(cv, str) or not isinstance(cv, Iterable):

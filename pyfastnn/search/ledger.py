@@ -16,6 +16,8 @@ OWN = "pyfastnn"
 """The attribute of the study with the settings of its search."""
 NUMBER, SEED, MAKER, RESULT = "number", "seed", "maker", "result"
 """Attributes of a trial."""
+STALE = 30
+"""Seconds after which a lock at a journal counts as left behind by a process that was killed."""
 
 
 class Ledger:
@@ -132,9 +134,12 @@ class Ledger:
             trial.histories.append(history)
         return True
 
-    def ended(self, number: int) -> bool:
-        """Return whether a trial has ended."""
+    def look(self) -> None:
+        """Learn what has become of all trials."""
         self._read()
+
+    def ended(self, number: int) -> bool:
+        """Return whether a trial had ended at the last look."""
         return bool(self._trials[number].state.is_finished())
 
     def finish(self, trial: Trial, column: str) -> None:
@@ -223,5 +228,13 @@ def _storage(package: Any, storage: Any) -> Any:
             f"optuna: 'storage' is {storage!r}, expected the path of a journal file, a URL, or one of Optuna's storages"
         )
     path = Path(storage)
+    if path.is_dir():
+        raise ValueError(f"optuna: 'storage' is '{path}', which is a folder, expected the path of a journal file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    return package.storages.JournalStorage(package.storages.journal.JournalFileBackend(str(path)))
+    journal = package.storages.journal
+    # Not Optuna's default, a symbolic link: one of a relative path leads nowhere, and Optuna never takes such a lock for stale.
+    lock = journal.JournalFileOpenLock(str(path), grace_period=STALE)
+    try:
+        return package.storages.JournalStorage(journal.JournalFileBackend(str(path), lock_obj=lock))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"optuna: 'storage' is '{path}', which is no journal of Optuna: {error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,8 @@ class Setting:
             raise ValueError(f"{owner}: 'X_val' was given without 'y_val'")
         if self.cv is not None and as_stream(self.X) is not None:
             raise TypeError(f"{owner}: 'cv' is for rows in memory, 'X' is a stream; pass X_val= and y_val=")
+        if isinstance(self.cv, Iterator):
+            self.cv = list(self.cv)  # every stage or round goes through the folds again
 
     def _check_places(self, resumes: bool) -> None:
         """Check where trials run, and where they are written down."""
@@ -117,7 +119,7 @@ class Setting:
         folder = Path(self.run_dir)
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{owner}: 'run_dir' is '{folder}', which is a file, expected a folder")
-        found = next(folder.glob("trial_*"), None)
+        found = min(folder.glob("trial_*"), default=None)
         if found is not None and not resumes:
             raise ValueError(f"{owner}: 'run_dir' is '{folder}', which has '{found.name}' already: name another folder")
 

@@ -136,10 +136,14 @@ class Study:
         """
         found = self.top(1)
         if not found:
-            failed = [trial for trial in self.trials if trial.error]
-            why = f"; trial {failed[0].number} raised {failed[0].error}" if failed else ""
-            raise RuntimeError(f"the study has {len(self.trials)} trials and none has a score{why}")
+            raise RuntimeError(f"the study has {len(self.trials)} trials and none has a score{self._first_error()}")
         return found[0]
+
+    def _first_error(self) -> str:
+        failed = next((trial for trial in self.trials if trial.error), None)
+        if failed is not None:
+            return f"; trial {failed.number} raised {failed.error}"
+        return f"; trial {self.trials[0].number} has the score {self.trials[0].score}" if self.trials else ""
 
     def top(self, k: int, stage: int | None = None) -> list[Trial]:
         """Return the ``k`` best trials, best first; fewer if there are fewer with a score.
@@ -246,7 +250,7 @@ class Study:
         head = f"{len(self.trials)} trials in {self.seconds:.1f} s ({self.stop_reason or 'running'}), {failed} without a score"
         best = self.top(SHOWN)
         if not best:
-            return head
+            return head + self._first_error()
         names = list(best[0].params)
         table = [["trial", self.scoring, *names]]
         table += [[str(t.number), f"{t.score:.6f}", *(shown(t.params[n]) for n in names)] for t in best]

@@ -99,6 +99,8 @@ class Stage:
         ------
         TypeError, ValueError
             If ``build`` does not return trainers with models of their own, or ``cv`` and ``scoring`` do not fit.
+        OSError
+            If a trial cannot be written down.
         """
         setting = self._setting
         jobs = self._jobs()
@@ -169,19 +171,32 @@ class Stage:
     def _side_by_side(self, jobs: list[Job], how: How) -> None:
         """Run jobs in threads of this process."""
         setting, watcher = self._setting, self._watcher
+        raised: list[Exception] = []
 
         def fit(place: int) -> None:
             job = jobs[place]
             outcome = None
-            late = bool(place) and how.over
-            if self.begins(job) and not late:
+            least = job.trial is jobs[0].trial
+            if self.begins(job) and (least or not how.over):
                 callback = partial(watcher.epoch, job.trial) if watcher.watches_epochs else None
                 given: dict[str, Any] = {"callback": callback, "run_dir": self.folder(job)}
-                outcome = run(job.trainer, job.fold, how, self._data, least=not place, **given)
+                outcome = run(job.trainer, job.fold, how, self._data, least=least, **given)
             self.ended(job, outcome)
 
+        def safely(place: int) -> None:
+            # What a fit raises is recorded with it. A full disk, a storage that is gone, an output that was closed end the search.
+            try:
+                fit(place)
+            except Exception as error:
+                raised.append(error)
+                held = jobs[place].trainer.shared_interrupts
+                if held is not None:
+                    held.pressed = True  # the fits beside it end as they do at Ctrl-C
+
         at_once = _core.num_threads() if setting.threads is None else int(setting.threads)
-        side_by_side([job.trainer for job in jobs], fit, min(len(jobs), at_once))
+        side_by_side([job.trainer for job in jobs], safely, min(len(jobs), at_once))
+        if raised:
+            raise raised[0]
 
     def _jobs(self) -> list[Job]:
         """Build all trainers, in the order of the trials whatever runs beside what."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyfastnn._names import helpful_keywords
 from pyfastnn.search import scoring as scorings
+from pyfastnn.search.fingerprint import rows_of
 from pyfastnn.search.fits import Data
 from pyfastnn.search.ledger import Ledger
 from pyfastnn.search.proposals import Proposals, labels_of, optuna_module, quiet
@@ -95,8 +96,8 @@ def optuna(
     Raises
     ------
     TypeError, ValueError
-        As for `random`, or if the study in the storage was made with other settings. Pruners are for trials of one fit in threads: not
-        for ``cv``, not for ``parallel="joblib"``.
+        As for `random`, or if the study in the storage was made with other settings or other rows. Pruners are for trials of one fit in
+        threads: not for ``cv``, not for ``parallel="joblib"``.
     ImportError
         If Optuna is missing, or SciPy for ``sampler="qmc"``; names the extra to install.
     """
@@ -124,6 +125,7 @@ def optuna(
                 "sampler": _text(sampler),
                 "pruner": _text(pruner),
                 "scoring": study.scoring,
+                **rows_of(setting),
             }
             ledger = Ledger(package, storage, name, study.maximize, settings)
         return _Rounds(setting, study, proposals, ledger, int(trials), int(epochs), int(round_size)).run()
@@ -235,9 +237,12 @@ class _Judge(Watcher):
                 row[column] = float(found.function(trainer, setting.X_val, setting.y_val))
             if self._judges[trial.number](epoch, row[column]):
                 return True
-        if self._ledger is None or not self._again or time.monotonic() < self._looked + _PATIENCE:
+        if self._ledger is None or not self._again:
             return False
-        self._looked = time.monotonic()
+        # One look serves all trials that run here: whose epochs always end between two looks would never hear of its end.
+        if time.monotonic() >= self._looked + _PATIENCE:
+            self._looked = time.monotonic()
+            self._ledger.look()
         return self._ledger.ended(trial.number)
 
     def ended(self, trial: Trial) -> None:

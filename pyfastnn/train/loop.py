@@ -213,24 +213,7 @@ class Loop:
 
     def _explain(self, data: Pass, stop: str, steps: int, before: int) -> None:
         """Say why the guard stopped: bad data raises, anything else warns."""
-        for name, X in data.arrays.items():
-            if name.split(".")[0] != "X" or X.dtype.kind != "f":
-                continue
-            columns = data.arrays.get("columns" + name[1:])
-            if columns is None:
-                X = X if data.chosen is None else X[data.chosen]
-                bad = ~np.isfinite(X.reshape(len(X), -1))
-                in_column = bad.sum(axis=0)
-            else:
-                bad = ~np.isfinite(X)
-                in_column = np.bincount(columns[bad], minlength=1)
-            if bad.any():
-                column = int((in_column > 0).argmax())
-                shown = "'X'" if name == "X" else f"X[{name[2:]!r}]"
-                raise ValueError(
-                    f"{shown} holds {int(bad.sum())} NaN or infinite values, {int(in_column[column])} of them in "
-                    f"column {column}; fill or remove them first"
-                )
+        refuse_nonfinite(data)
         value = float(data.arrays["loss"][steps - 1]) if steps else math.nan
         what = f"the loss is {value:.4g}"
         if stop == "limit":
@@ -245,3 +228,31 @@ class Loop:
             f"the start of the {start}; {remedy}",
             TrainingWarning,
         )
+
+
+def refuse_nonfinite(data: Pass) -> None:
+    """Look for the cause of a loss that is not finite in the rows.
+
+    Raises
+    ------
+    ValueError
+        If an input holds NaN or infinity; names the first column.
+    """
+    for name, X in data.arrays.items():
+        if name.split(".")[0] != "X" or X.dtype.kind != "f":
+            continue
+        columns = data.arrays.get("columns" + name[1:])
+        if columns is None:
+            X = X if data.chosen is None else X[data.chosen]
+            bad = ~np.isfinite(X.reshape(len(X), -1))
+            in_column = bad.sum(axis=0)
+        else:
+            bad = ~np.isfinite(X)
+            in_column = np.bincount(columns[bad], minlength=1)
+        if bad.any():
+            column = int((in_column > 0).argmax())
+            shown = "'X'" if name == "X" else f"X[{name[2:]!r}]"
+            raise ValueError(
+                f"{shown} holds {int(bad.sum())} NaN or infinite values, {int(in_column[column])} of them in "
+                f"column {column}; fill or remove them first"
+            )
