@@ -30,6 +30,7 @@ ALL_PEERS = ("--against", "numpy", "torch", "jax", "sklearn")
 RUNS: dict[str, tuple[str, ...]] = {
     "step-1": ("step", "--cases", *NETS, *ALL_PEERS),
     "step-2": ("step", "--threads", "2", "--cases", *NETS, *ALL_PEERS),
+    "watching": ("step", "--cases", *step.WATCHED, "--rounds", "61", "--against"),
     "conv-nets-1": ("step", "--cases", *CONV_NETS, "--against", "torch"),
     "conv-nets-2": ("step", "--threads", "2", "--cases", *CONV_NETS, "--against", "torch"),
     "sizes": ("step", "--cases", *WIDTHS, *ALL_PEERS),
@@ -161,7 +162,6 @@ def _steps(name: str) -> Callable[[dict[str, Document]], str]:
     def text(documents: dict[str, Document]) -> str:
         document = documents[name]
         results = _results(document)
-        watched = any("watching" in result.notes for result in results)
         rows = []
         for result in results:
             task, ours = tasks.get(result.name), result.times["ours"]
@@ -174,17 +174,9 @@ def _steps(name: str) -> Callable[[dict[str, Document]], str]:
                 time_text(ours.median),
                 f"{ours.median / least:.2f}x",
             ]
-            row += [time_text(fit.median) if fit else "-", *([step.watching_text(result)] if watched else [])]
+            row.append(time_text(fit.median) if fit else "-")
             rows.append([*row, f"{best[0]} {ratio_text(best[1])}" if best else "-"])
-        header = [
-            "task",
-            "floor us",
-            "ours us",
-            "over floor",
-            "`fit` us",
-            *(["watching"] if watched else []),
-            "best peer",
-        ]
+        header = ["task", "floor us", "ours us", "over floor", "`fit` us", "best peer"]
         ours_table = format_table(header, rows)
         labels = _labels(results)
         rows = []
@@ -194,6 +186,14 @@ def _steps(name: str) -> Callable[[dict[str, Document]], str]:
         return ours_table + "\n\n" + format_table(["peer: us a step (ratio)", *(r.name for r in results)], rows)
 
     return text
+
+
+def _watching(documents: dict[str, Document]) -> str:
+    rows = []
+    for result in _results(documents["watching"]):
+        fits = [result.times[k] for k in ("ours fit", "ours unwatched")]
+        rows.append([result.name, *(time_text(fit.median) for fit in fits), step.watching_text(result)])
+    return format_table(["task", "`fit` us", "without a monitor us", "cost"], rows)
 
 
 def _gemm(name: str) -> Callable[[dict[str, Document]], str]:
@@ -269,6 +269,7 @@ PARTS: dict[str, Callable[[dict[str, Document]], str]] = {
     "targets": _targets,
     "step-1": _steps("step-1"),
     "step-2": _steps("step-2"),
+    "watching": _watching,
     "conv-nets-1": _steps("conv-nets-1"),
     "conv-nets-2": _steps("conv-nets-2"),
     "sizes": _steps("sizes"),

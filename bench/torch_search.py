@@ -41,7 +41,7 @@ class CoarseSearch(Subject):
                     list(pool.map(self._train, self.params))
 
     def _train(self, params: dict[str, float], shuffle: bool = True) -> tuple[list[float], float]:
-        """Return the mean losses of the epochs, and the accuracy behind the last one."""
+        """Return the mean losses of the epochs, and the accuracy after the last one."""
         first = self.first
         model = nn.Sequential(
             nn.Linear(coarse.FEATURES, coarse.HIDDEN), nn.ReLU(), nn.Linear(coarse.HIDDEN, coarse.CLASSES)

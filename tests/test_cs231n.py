@@ -232,7 +232,7 @@ def test_whole_epochs_as_one_step():
 
 
 def test_rows_are_those_of_the_lectures_code():
-    """Each step draws with replacement from NumPy's global generator, and the training accuracy its 1000 rows behind an epoch."""
+    """Each step draws with replacement from NumPy's global generator, and the training accuracy its 1000 rows after an epoch."""
     X = np.arange(1500.0)[:, None]
     seen = []
 
@@ -290,7 +290,7 @@ def test_accuracies_within_an_epoch(capsys):
     settings = {"num_epochs": 2, "learning_rate": 0.01, "batch_size": 10, "acc_frequency": 3, "verbose": True}
     runs = [trained(start, function, (X, y), **settings) for function in (two_layer_net, numpy_net)]
     lines = capsys.readouterr().out.splitlines()
-    # Behind steps 1, 4 and 5 (the epoch), then 7 and 10, which ends the epoch itself.
+    # After steps 1, 4 and 5 (the epoch), then 7 and 10, which ends the epoch itself.
     assert [line.split()[2] for line in lines[:5]] == ["0", "0", "1", "1", "2"]
     assert lines[:6] == lines[6:]
     assert all(len(stats["val_acc_history"]) == 5 for _, _, stats in runs)
@@ -378,7 +378,7 @@ def test_guards(function):
 
 
 def test_the_guard_counts_from_the_first_epoch():
-    """The rate grows behind each epoch: the first cost stays the measure."""
+    """The rate grows after each epoch: the first cost stays the measure."""
     X, y, start = case("guard late")
     settings = {
         "update": "sgd",

@@ -72,7 +72,7 @@ def test_samples_and_seed():
 
 @pytest.mark.parametrize("op", ["tanh_forward", "linear_forward", "batch_norm_forward", "softmax_cross_entropy"])
 def test_a_wrong_rule_is_found(op, monkeypatch):
-    """A rule that doubles its gradients fails the check in the arrays behind it, and only there."""
+    """A rule that doubles its gradients fails the check in the arrays after it, and only there."""
     right = gradients.RULES[op]
 
     def doubled(node, dy, emit, needs):
@@ -105,7 +105,7 @@ def test_a_forgotten_parameter_is_found(monkeypatch):
 
 
 def test_gradients_written_by_the_user():
-    """A layer and a loss in NumPy: right ones pass, wrong ones are found in the arrays behind them."""
+    """A layer and a loss in NumPy: right ones pass, wrong ones are found in the arrays after them."""
     X, _ = data()
 
     def check(factor: float, slope: float):

@@ -313,7 +313,7 @@ def test_class_weights_move_a_trainer():
 
 
 def test_balanced_classes_stay_those_of_the_first_fit(tmp_path):
-    """Evaluation uses the weights of the training labels, behind a checkpoint too."""
+    """Evaluation uses the weights of the training labels, after a checkpoint too."""
     rng = rng_of("balanced")
     X, y = rng.standard_normal((30, 4)).astype(np.float32), np.repeat([0, 1, 2], [20, 5, 5])
     trainer = fnn.Trainer(nn.Sequential(nn.Linear(3)), nn.SoftmaxCrossEntropy(class_weight="balanced"), seed=0)

@@ -47,7 +47,7 @@ def test_the_losses_are_those_of_steps():
 
 
 def test_nothing_changes():
-    """Model, optimizer, history, random stream: a fit behind the test gives the bits of one without it, before training and within."""
+    """Model, optimizer, history, random stream: a fit after the test gives the bits of one without it, before training and within."""
     X, y = fnn.data.load_digits()
     tested, other = digits_trainer(), digits_trainer()
     state = np.random.get_state()[1].copy()  # noqa: NPY002 - what must not move

@@ -176,7 +176,7 @@ def test_copy_from():
 
 
 def test_a_frozen_batch_norm_passes_gradients_on():
-    """Behind a trained layer: its statistics are constants, and what stands before it learns."""
+    """After a trained layer: its statistics are constants, and what stands before it learns."""
     X, y = toy()
     model = nn.Sequential(nn.Linear(8), nn.BatchNorm(), nn.Tanh(), nn.Linear(3), dtype="float64")
     trainer = fnn.Trainer(model, optimizer=optim.SGD(0.1))

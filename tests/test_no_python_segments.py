@@ -35,7 +35,7 @@ def words():
 
 
 def behind(layer):
-    """Behind a layer with weights, so that its gradient is needed."""
+    """After a layer with weights, so that its gradient is needed."""
     return chain(nn.Linear(4), layer)
 
 

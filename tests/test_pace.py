@@ -15,7 +15,7 @@ COMPILER = shutil.which(os.environ.get("CXX", "c++"))
 TRIALS = 1 / 30
 """Part of the time that trials of the slower way may take (``kSteps``)."""
 LATEST = 1.0
-"""Seconds of steps behind which the other way is tried again at the latest (``kLongest``), if steps are short."""
+"""Seconds of steps after which the other way is tried again at the latest (``kLongest``), if steps are short."""
 
 
 @pytest.fixture(scope="module")
@@ -49,5 +49,5 @@ def test_trials_cost_a_few_percent_and_changes_are_noticed(simulate, faster, slo
     for found in (shared_first, alone_first):
         assert found[1] <= TRIALS * 1.5 + min(1.0, noticed)
     assert shared_first[0] <= TRIALS * 1.5
-    # It begins shared, and finds out behind 30 ms or 30 steps that alone is faster.
+    # It begins shared, and finds out after 30 ms or 30 steps that alone is faster.
     assert alone_first[0] <= TRIALS * 1.5 + (0.03 + 31 * slower * 1e-6) / seconds

@@ -73,7 +73,7 @@ def test_rates_change_between_runs_without_rebuilding():
 
 
 def test_rates_change_from_step_to_step():
-    """One hyper row a step; a rate of 0 behind the first step leaves what the first step made."""
+    """One hyper row a step; a rate of 0 after the first step leaves what the first step made."""
     plan, arrays = descent()
     start = arrays["w"].copy()
     plan.run("train", 8, 8, arrays, hyper=rates(0.5))
@@ -155,7 +155,7 @@ def test_error_in_progress_comes_through_and_frees_the_plan():
 
 
 def test_progress_says_how_many_steps_stand():
-    """The steps it is told, and those returned, are written; what lies behind is not."""
+    """The steps it is told, and those returned, are written; what lies after is not."""
     plan, arrays = endless()
     arrays["x"][...] = 1
     told: list[int] = []

@@ -233,7 +233,7 @@ def test_ignored_labels_and_rows_of_no_weight_take_no_part():
     ("targets", "words"),
     [
         (lambda x: 0 * x + 3, ("targets are the same in all of 600 rows: there is nothing to learn",)),
-        (lambda x: 1998 + 5 * x, ("the targets have mean 2e+03 and", "undo it behind predict")),
+        (lambda x: 1998 + 5 * x, ("the targets have mean 2e+03 and", "undo it after predict")),
         (lambda x: 1e6 * x, ("the targets have mean", "standard deviation")),
     ],
 )

@@ -34,7 +34,7 @@ MAKE = {
 
 
 def step_by_step(p, x):
-    """Apply the parts of a chain one behind the other, in float64."""
+    """Apply the parts of a chain one after the other, in float64."""
     for part in p.parts if isinstance(p, Compose) else [p]:
         x = part.transform(x, np.float64)
     return x

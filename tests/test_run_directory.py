@@ -118,7 +118,7 @@ def test_a_run_goes_on_in_its_folder(tmp_path):
 
 
 def test_a_resumed_trainer_goes_on(tmp_path):
-    """What was written behind the checkpoint is written anew, and is the same but for times."""
+    """What was written after the checkpoint is written anew, and is the same but for times."""
     first = fit(make(), tmp_path / "a", epochs=2)
     first.checkpoint(tmp_path / "c")
     fit(first, tmp_path / "a", epochs=2)
@@ -161,7 +161,7 @@ def test_another_run_is_refused(tmp_path, other):
 
 
 def test_a_run_without_epochs_is_in_nobodys_way(tmp_path):
-    """Data that are refused behind the first look leave a folder without epochs; the same command mended may use it."""
+    """Data that are refused after the first look leave a folder without epochs; the same command mended may use it."""
     X, y = data()
     X[5, 2] = np.nan
     with pytest.raises(ValueError, match="NaN"):
@@ -222,7 +222,7 @@ def test_params_of_a_trial(tmp_path):
 
 
 def test_numbers_that_are_not_finite(tmp_path):
-    """They are null in the file, which any reader of JSON takes, and NaN behind it."""
+    """They are null in the file, which any reader of JSON takes, and NaN after it."""
     trainer = make(guard=None, optimizer=optim.SGD(1e30), monitor=Monitor(every=1, silence="exploding"))
     with np.errstate(all="ignore"):
         fit(trainer, tmp_path / "a")

@@ -319,7 +319,15 @@ def test_time_is_limited():
 def test_the_first_trial_has_all_its_folds_however_late_it_is(parallel):
     if parallel == "joblib":
         pytest.importorskip("joblib", reason="the extra 'cluster' is not installed")
-    given = {"cv": 3, "trials": 4, "max_seconds": 1e-9, "verbose": 0, "parallel": parallel, "threads": 1}
+    given = {
+        "cv": 3,
+        "trials": 4,
+        "epochs": 10**6,
+        "max_seconds": 1e-9,
+        "verbose": 0,
+        "parallel": parallel,
+        "threads": 1,
+    }
     study = search.random(build, SPACE, X, Y, **given)
     assert len(study) == 1 and study.stop_reason == "max_seconds"
     assert len(study.best.scores) == 3 and study.best.stop_reason == "max_seconds"

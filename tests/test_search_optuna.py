@@ -89,7 +89,7 @@ def test_a_trial_is_the_fit_of_its_parameters_and_seed(plain):
 
 
 def test_later_rounds_follow_from_the_scores():
-    """The same seed and other scores: the startup trials of TPE are the same, those behind them are not."""
+    """The same seed and other scores: the startup trials of TPE are the same, those after them are not."""
 
     def study(sign):
         def score(trainer, X, y):

@@ -26,7 +26,7 @@ def network(
     pool: dict[str, int] | None = None,
     conv: dict[str, int] | None = None,
 ) -> Graph:
-    """Return the gradients of weights (`dw`) and bias (`db`) of a convolution behind which ReLU and a max pool stand.
+    """Return the gradients of weights (`dw`) and bias (`db`) of a convolution after which ReLU and a max pool stand.
 
     With `below`, also that of its input (`dx`), which then has so many channels.
     """

@@ -354,7 +354,7 @@ def test_files_that_are_not_what_they_should_be(tmp_path):
     for name, message in cases.items():
         with pytest.raises(DataError, match=message):
             NpyFile(tmp_path / name)
-    with pytest.raises(DataError, match="has 40120 bytes behind the offset, expected whole rows of 12"):
+    with pytest.raises(DataError, match="has 40120 bytes after the offset, expected whole rows of 12"):
         RawFile(raw(tmp_path).path, (-1, 3), "float32", offset=4)
     with pytest.raises(DataError, match="expected"):
         RawFile(tmp_path / "x.bin", (1004, 5, 2), "float32", offset=4)

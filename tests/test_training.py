@@ -247,7 +247,7 @@ def test_checkpoint_in_the_middle_continues_bit_for_bit(tmp_path):
 
 
 def test_checkpoint_within_an_epoch(tmp_path):
-    """Behind max_steps the next fit begins another epoch, whether the trainer is the same or a resumed one."""
+    """After max_steps the next fit begins another epoch, whether the trainer is the same or a resumed one."""
     X, y = toy(300)
     trainer = busy(seed=9)
     trainer.fit(X, y, epochs=3, max_steps=7, batch_size=64, verbose=0)
@@ -321,7 +321,7 @@ def test_nonfinite_guard_sees_weights_spoiled_by_the_last_step():
     trainer.model.build((7,))
     before = trainer.model.state_dict()
     with pytest.warns(
-        RuntimeWarning, match=r"step 1 of epoch 1: the loss is \S+ and the update behind it made weights NaN"
+        RuntimeWarning, match=r"step 1 of epoch 1: the loss is \S+ and the update after it made weights NaN"
     ):
         trainer.fit(100 * X, y, epochs=5, batch_size=40, verbose=0)
     assert trainer.history.stop_reason == "nonfinite"

@@ -1,4 +1,4 @@
-"""What stands behind the gradients: rules against PyTorch, clipping, penalties, bounds, running means, groups, and the order of it all."""
+"""What stands after the gradients: rules against PyTorch, clipping, penalties, bounds, running means, groups, and the order of it all."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def zigzag(low: float, high: float, rate: float, seed: int, steps: int = 200) ->
 
 
 def look_at_zigzag() -> dict[str, np.ndarray]:
-    """Compare inputs that are all positive, as behind a sigmoid, with inputs around 0; return a way of each at one rate."""
+    """Compare inputs that are all positive, as after a sigmoid, with inputs around 0; return a way of each at one rate."""
     found, rows = {}, []
     for name, low, high, published in (("inputs 0 to 1", 0.0, 1.0, "100%"), ("inputs -0.5 to 0.5", -0.5, 0.5, None)):
         tried = [[zigzag(low, high, rate, seed) for seed in range(10)] for rate in (0.5, 1.0, 2.0)]

@@ -26,7 +26,7 @@ def network(init: str | Normal, *, batch_norm: bool) -> nn.Sequential:
 
 
 def curves(X, y, settings: np.ndarray, make) -> dict[str, list[float]]:
-    """Return the accuracy behind training for every setting, without and with batch norm; all nets are trained side by side."""
+    """Return the accuracy after training for every setting, without and with batch norm; all nets are trained side by side."""
     quiet = {"monitor": False, "guard": None}  # some of these are meant to fail
     found = {}
     for name, batch_norm in (("without", False), ("with batch norm", True)):

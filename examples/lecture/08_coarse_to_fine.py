@@ -20,7 +20,7 @@ FINE_EPOCHS = 5
 
 
 def build(lr: float, reg: float) -> fnn.Trainer:
-    """Return the lecture's net; behind every epoch the rate is multiplied by 0.9."""
+    """Return the lecture's net; after every epoch the rate is multiplied by 0.9."""
     small = nn.initializers.Normal(1e-4)
     model = nn.Sequential(nn.Linear(50, init=small), nn.ReLU(), nn.Linear(10, init=small))
     rate = optim.Step(lr, epochs=1, factor=0.9)

@@ -39,7 +39,7 @@ LONGER = 15
 
 
 def trainer(rate: float, reg: float, momentum: float, seed: int) -> fnn.Trainer:
-    """Return the lecture's net; behind every epoch the rate is multiplied by 0.9."""
+    """Return the lecture's net; after every epoch the rate is multiplied by 0.9."""
     small = nn.initializers.Normal(1e-4)
     model = nn.Sequential(nn.Linear(50, init=small), nn.ReLU(), nn.Linear(10, init=small))
     optimizer = optim.SGD(optim.Step(rate, epochs=1, factor=0.9), momentum=momentum, weight_decay=reg)
@@ -55,7 +55,7 @@ def main() -> None:
     unit = 1.0 if cifar else 20.0  # rows of 64 pixels are shorter than rows of 3072
 
     def repeat(trials: Any, epochs: int, momentum: float = 0.0) -> Any:
-        """Return the validation accuracies behind every epoch of every trial."""
+        """Return the validation accuracies after every epoch of every trial."""
         trainers = [trainer(rate * unit, reg, momentum, seed) for seed, (_, rate, reg) in enumerate(trials)]
         rows = {"X_val": X_val, "y_val": data.y_val, "batch_size": 100}
         return np.array([h["val_accuracy"] for h in fnn.train_many(trainers, X, data.y, epochs=epochs, **rows)])

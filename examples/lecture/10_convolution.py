@@ -1,6 +1,6 @@
 """Experiment 10: convolution. Six filters of 5 x 5 make 28 x 28 x 6 of an image of 32 x 32 x 3, and other sizes of the lecture.
 
-Each number of a map is a product of 75 weights and 75 pixels, plus a bias. The picture shows the six filters of a small net behind
+Each number of a map is a product of 75 weights and 75 pixels, plus a bias. The picture shows the six filters of a small net after
 training, and what they see.
 """
 

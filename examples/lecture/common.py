@@ -133,7 +133,7 @@ def _shown(value: Any) -> str:
 def picture(
     path: str | os.PathLike[str], rows: int = 1, columns: int = 1, size: tuple[float, float] = (7, 3.2)
 ) -> Iterator[Any]:
-    """Give the panels of a picture, an array of axes row by row, and write the picture behind the block.
+    """Give the panels of a picture, an array of axes row by row, and write the picture after the block.
 
     Parameters
     ----------

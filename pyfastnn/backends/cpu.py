@@ -100,7 +100,7 @@ class CpuPlan:
         hyper : ndarray of float64, shape (steps or 1, groups, fields), optional
             Numbers of the update rules and of dropout.
         watch, limit : str and float
-            A float64 value that advances by step; the run stops behind the first step where it is not finite or above ``limit``.
+            A float64 value that advances by step; the run stops after the first step where it is not finite or above ``limit``.
         limit_factor : float
             Above 0: the limit is this times the value of the first step of the run.
         snapshot : bool
@@ -180,7 +180,7 @@ class CpuPlan:
         Returns
         -------
         values : dict of str to ndarray
-            Copies, taken right behind the node that wrote them. State is updated as by a run.
+            Copies, taken right after the node that wrote them. State is updated as by a run.
         times : list of (str, float)
             Op and seconds per node.
         """

@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments behind ``pyfastnn bench``; those of the process by default.
+        Arguments after ``pyfastnn bench``; those of the process by default.
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """The coarse search of the CS231n lectures on raw pixels, a tenth of its rows and a quarter of its trials, as wall time.
 
 The lecture tries 100 rates from 1e-6 to 1e-3 with 100 penalties from 1e-5 to 1e5, each for 5 epochs of CIFAR-10: 49,000 rows of 3072
-pixels less their mean, 50 hidden units, batches of 100, momentum 0.9, the rate falling by 0.9 an epoch, 1000 validation rows behind
+pixels less their mean, 50 hidden units, batches of 100, momentum 0.9, the rate falling by 0.9 an epoch, 1000 validation rows after
 every epoch, and an end to those whose cost exceeds three times the first. Here every library trains the first 25 of such trials on 4900
 rows of random numbers of that size and spread, with 1000 more for validation.
 """

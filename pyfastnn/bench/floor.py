@@ -10,7 +10,7 @@ forward, read backward, read and written by the update; its gradient written and
 at the read bandwidth of the level that holds the data set beside the rest, everything else at the update bandwidth of the level that
 holds the working set of a step.
 
-A convolution's gradient behind a max pool is zero but for one of the pixels of a window, and whoever uses that does less arithmetic, and
+A convolution's gradient after a max pool is zero but for one of the pixels of a window, and whoever uses that does less arithmetic, and
 moves less, than is counted here: a net of convolutions can be quicker than this floor.
 """
 

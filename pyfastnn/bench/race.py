@@ -130,7 +130,7 @@ def race(
 
 RATIO_NOTE = (
     "Times are medians. A ratio is the median over the rounds of the peer's time over ours (above 1: ours is faster); "
-    "behind it in brackets, where it differs by more than 5 %, the ratio of the 20 % quantiles. "
+    "after it in brackets, where it differs by more than 5 %, the ratio of the 20 % quantiles. "
     "Samples in which a thread waited for a CPU are left out; ~ marks a ratio with too few others."
 )
 

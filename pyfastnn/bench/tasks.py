@@ -73,7 +73,7 @@ class Task:
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """Shape of a row behind each layer."""
+        """Shape of a row after each layer."""
         shape, found = self.row_shape, []
         for kind, *sizes in self.layers:
             if kind == "linear":

@@ -89,7 +89,7 @@ def schedule(name: str, rate: float, epochs: int, validated: bool) -> optim.Sche
     Parameters
     ----------
     name : str
-        One of `SCHEDULES` but the first, which is the fall by a factor behind every epoch (`decaying`).
+        One of `SCHEDULES` but the first, which is the fall by a factor after every epoch (`decaying`).
     rate : float
         The learning rate that it scales.
     epochs : int
@@ -179,7 +179,7 @@ def make_optimizer(options: argparse.Namespace) -> optim.Optimizer:
 
 
 def decaying(factor: float) -> Callable[[Trainer, Row], None]:
-    """Return a callback that multiplies the learning rate behind every epoch; a schedule goes its own way."""
+    """Return a callback that multiplies the learning rate after every epoch; a schedule goes its own way."""
 
     def callback(trainer: Trainer, row: Row) -> None:
         if not isinstance(trainer.optimizer.learning_rate, optim.Schedule):

@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=", ".join(network.ACTIVATIONS) + " (default relu)",
     )
-    add("--batch-norm", action="store_true", help="batch normalization behind every hidden layer")
+    add("--batch-norm", action="store_true", help="batch normalization after every hidden layer")
     add("--dropout", type=real(0, 1, open_high=True), metavar="P", help="drop hidden values (default 0)")
     add(
         "--preprocess",
@@ -65,7 +65,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NxE,NxE",
         help="from coarse to fine: trials and epochs of each stage, such as 100x5,100x5, in place of --trials and --epochs",
     )
-    add("--max-seconds", type=real(0, math.inf, open_low=True), metavar="X", help="end behind so many seconds")
+    add("--max-seconds", type=real(0, math.inf, open_low=True), metavar="X", help="end after so many seconds")
     add = parser.add_argument_group("training").add_argument
     add(
         "--optimizer",
@@ -94,7 +94,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("files and output").add_argument
     add("--save", metavar="FILE", help="write the best model: for predict and pyfastnn.load")
     add("--study", metavar="FILE", help="write all trials as JSON")
-    add("--run-dir", metavar="FOLDER", help="write every trial down in a folder of its own there, behind every epoch")
+    add("--run-dir", metavar="FOLDER", help="write every trial down in a folder of its own there, after every epoch")
     add(
         "--verbose",
         type=whole(0, 1),

@@ -2,7 +2,7 @@
 
 DATA is a folder with the files of MNIST or Fashion-MNIST, a folder with the binary batches of CIFAR-10, a .npz or .npy file, a folder
 of .npy files, a CSV file (label in the last column), or the word digits. Rows for validation are held out of the training rows; a test
-part, where the source has one, is only looked at once, behind the last epoch.
+part, where the source has one, is only looked at once, after the last epoch.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=", ".join(network.ACTIVATIONS) + " (default relu)",
     )
-    add("--batch-norm", action="store_true", default=None, help="batch normalization behind every hidden layer")
+    add("--batch-norm", action="store_true", default=None, help="batch normalization after every hidden layer")
     add(
         "--dropout",
         type=real(0, 1, open_high=True),
@@ -120,7 +120,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         "--learning-rate-decay",
         type=real(0, 1, open_low=True),
         metavar="F",
-        help="multiply the rate by F behind every epoch (default: the last epoch runs at 1/20 of the first)",
+        help="multiply the rate by F after every epoch (default: the last epoch runs at 1/20 of the first)",
     )
     add(
         "--schedule",
@@ -187,7 +187,7 @@ def _add_file_options(parser: argparse.ArgumentParser) -> None:
         help="write the state of the training now and then, and at the end: for --resume",
     )
     add("--resume", metavar="FILE", help="continue the training of a checkpoint for --epochs more")
-    add("--run-dir", metavar="FOLDER", help="write the run down behind every epoch: for pyfastnn report")
+    add("--run-dir", metavar="FOLDER", help="write the run down after every epoch: for pyfastnn report")
     add("--profile", action="store_true", help="say where the time of a training step goes, before training")
     add(
         "--verbose",
@@ -247,7 +247,7 @@ def default_batch(dataset: Dataset) -> int:
 
 
 def _scheduled(trainer: Trainer, dataset: Dataset, options: argparse.Namespace) -> float:
-    """Give the optimizer its schedule; return the factor of the learning rate behind every epoch, for runs without one."""
+    """Give the optimizer its schedule; return the factor of the learning rate after every epoch, for runs without one."""
     decay: float | None = options.learning_rate_decay
     rate = trainer.optimizer.learning_rate
     if options.schedule not in (None, "exponential") and not isinstance(rate, Schedule):

@@ -104,7 +104,7 @@ class ClassifierTrainer:
         momentum : float, default 0
             Of ``update="momentum"`` and ``"nesterov"``, in [0, 1). At the default both are plain SGD, as in the lectures' code.
         learning_rate_decay : float, default 0.95
-            The rate is multiplied by it behind every epoch; above 0.
+            The rate is multiplied by it after every epoch; above 0.
         update : {"momentum", "sgd", "nesterov", "adagrad", "rmsprop", "adam"}
             The lectures' rules (Notes).
         sample_batches : bool, default True
@@ -115,11 +115,11 @@ class ClassifierTrainer:
         batch_size : int, default 100
             Rows a step; drawn with replacement, so it may exceed ``n``.
         acc_frequency : int, optional
-            Also take accuracies behind every so many steps, beginning with the first.
+            Also take accuracies after every so many steps, beginning with the first.
         verbose : bool, default False
             Whether to print one line for each time that accuracies are taken, and the best at the end.
         guard : {None, "nonfinite", "lecture"}, default None
-            ``"nonfinite"`` stops behind the first cost that is NaN or infinite, ``"lecture"`` also behind one above three times the
+            ``"nonfinite"`` stops after the first cost that is NaN or infinite, ``"lecture"`` also after one above three times the
             first; None lets everything pass, so that one sees a run diverge.
 
         Returns
@@ -137,7 +137,7 @@ class ClassifierTrainer:
         TypeError, ValueError
             If an argument is of the wrong kind, unknown, or does not fit the others.
         KeyboardInterrupt
-            On Ctrl-C; behind native steps the model then stands at the last finished one.
+            On Ctrl-C; after native steps the model then stands at the last finished one.
 
         Warns
         -----

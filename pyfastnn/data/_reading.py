@@ -242,8 +242,8 @@ def _cold(source: ArrayRows, first: Runs) -> bool:
 def _lying_as(place: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """Return an empty array that begins as far behind the beginning of a memory page as ``place`` is, if that suits its items.
 
-    Processors take a store for what a load behind it wants when the last twelve bits of their addresses are alike. So copies to a few bytes
-    behind the same place of another page run at a half to a fifth of the speed. Large arrays of NumPy begin at byte 16 of a page, most data
+    Processors take a store for what a load after it wants when the last twelve bits of their addresses are alike. So copies to a few bytes
+    after the same place of another page run at a half to a fifth of the speed. Large arrays of NumPy begin at byte 16 of a page, most data
     in files at byte 0 or 128.
     """
     size = math.prod(shape) * dtype.itemsize

@@ -65,7 +65,7 @@ class Source:
         return math.prod(self.shape)
 
     def read(self, first: Runs, count: Runs, out: Array) -> None:
-        """Read runs of rows one behind the other.
+        """Read runs of rows one after the other.
 
         Parameters
         ----------
@@ -128,7 +128,7 @@ class ArrayRows(Source):
 
     @property
     def in_place(self) -> bool:
-        """Whether the rows lie one behind the other, in the machine's byte order: then they can be used where they are."""
+        """Whether the rows lie one after the other, in the machine's byte order: then they can be used where they are."""
         return bool(self.array.flags.c_contiguous and self.array.dtype.isnative)
 
     @property
@@ -186,7 +186,7 @@ class OpenFile:
         return os.fstat(self._fd).st_size
 
     def read(self, offset: int, row_bytes: int, first: Runs, count: Runs, out: Array) -> None:
-        """Read runs of rows one behind the other, without the GIL.
+        """Read runs of rows one after the other, without the GIL.
 
         Raises
         ------
@@ -218,7 +218,7 @@ class OpenFile:
 
 
 class FileRows(Source):
-    """Rows that lie one behind the other in a file, read in place without the GIL.
+    """Rows that lie one after the other in a file, read in place without the GIL.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ class RawFile(FileRows):
             except OSError as e:
                 raise DataError(f"'{os.fspath(path)}' cannot be opened: {e.strerror or e}") from e
             if held < 0 or held % row:
-                raise DataError(f"'{os.fspath(path)}' has {held} bytes behind the offset, expected whole rows of {row}")
+                raise DataError(f"'{os.fspath(path)}' has {held} bytes after the offset, expected whole rows of {row}")
             sizes = (held // row, *sizes[1:])
         super().__init__(path, sizes, kind, start)
 

@@ -84,7 +84,7 @@ class ActivationStatistics:
     layers : tuple of LayerStatistics
         One per activation, in the order they are computed.
     inputs : tuple of LayerStatistics
-        One per input of floats, behind its preprocessing.
+        One per input of floats, after its preprocessing.
     rows : int
         Rows that were looked at.
     """
@@ -160,7 +160,7 @@ def activation_statistics(
     training: bool = True,
     seed: int = 0,
 ) -> ActivationStatistics:
-    """Say how the values behind every activation layer are distributed, and with targets the gradients that reach them.
+    """Say how the values after every activation layer are distributed, and with targets the gradients that reach them.
 
     Parameters
     ----------

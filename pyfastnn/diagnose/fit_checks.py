@@ -94,7 +94,7 @@ class Sample:
 
 
 def sample(model: Model, name: str, data: Pass) -> Sample | str:
-    """Return some rows of an input behind its preprocessing, or what is wrong if all of them are the same."""
+    """Return some rows of an input after its preprocessing, or what is wrong if all of them are the same."""
     X = data.arrays[f"X{model.suffix(name, 'inputs')}"]
     shown = "the inputs" if len(model.network.inputs) == 1 else f"the inputs {name!r}"
     rows = rows_of(data, ROWS)
@@ -188,7 +188,7 @@ def targets(model: Model, head: Head, data: Pass) -> str | None:
     mean, std = float(flat.mean()), math.sqrt(float(flat.var(axis=0).mean()))
     if TARGET_STD[0] <= std <= TARGET_STD[1] and abs(mean) <= TARGET_MEAN * std:
         return None
-    return f"the {name} have mean {mean:.3g} and standard deviation {std:.3g}: train on (y - mean) / deviation, and undo it behind predict"
+    return f"the {name} have mean {mean:.3g} and standard deviation {std:.3g}: train on (y - mean) / deviation, and undo it after predict"
 
 
 def _that_count(head: Head, data: Pass, rows: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -204,7 +204,7 @@ def _label(model: Model, head: Head, code: int) -> str:
 def weights(model: Model) -> str | None:
     """Find layers whose units are equal, and equal to those who read them: they get equal gradients and stay equal for ever.
 
-    Where only the units are equal (zeros at the end of a residual branch), the layers behind them tell them apart.
+    Where only the units are equal (zeros at the end of a residual branch), the layers after them tell them apart.
     """
     network = model.network
     calls: dict[str, list[int]] = {}

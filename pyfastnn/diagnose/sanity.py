@@ -145,7 +145,7 @@ def preflight(
     model : Model or Trainer
         Not changed, nor are optimizer, running statistics and random streams: all is done with a copy.
     X : array_like, shape (n, ...), sparse matrix, `pyfastnn.data.Stream`, or dict of str to array_like
-        Raw training rows. Of a stream the first block is looked at, behind preprocessing fitted on all of it; its weights are left out.
+        Raw training rows. Of a stream the first block is looked at, after preprocessing fitted on all of it; its weights are left out.
     y : array_like or dict of str to array_like
         Their labels or targets. None with a stream, which holds them.
     loss : str, Loss or dict, default "softmax_cross_entropy"

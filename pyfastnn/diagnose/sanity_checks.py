@@ -321,7 +321,7 @@ def _activation(
     if each.std < FADED * widest:
         return "warning", "the signal is faint beside the inputs: larger first weights (he_normal for ReLU)"
     if each.gradient_std == 0.0:
-        return "warning", "no gradient comes back to this layer: look at the layers behind it"
+        return "warning", "no gradient comes back to this layer: look at the layers after it"
     if each.gradient_std < FADED * last.gradient_std:
         return "warning", "gradients vanish on the way back: larger first weights, nn.BatchNorm(), or shortcuts"
     if each.gradient_std * FADED > last.gradient_std > 0.0:

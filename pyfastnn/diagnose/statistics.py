@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 SUMMARY = ("mean", "std", "min", "max", "dead", "saturated")
-"""The first numbers of a summary of activations; behind them stand the counts of the histogram."""
+"""The first numbers of a summary of activations; after them stand the counts of the histogram."""
 
 
 @dataclass(frozen=True)

@@ -251,7 +251,7 @@ def conv2d_dx_pooled(
     width: int = 1,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Return the gradient of the input of a convolution behind which windows of 2 x 2 were pooled.
+    """Return the gradient of the input of a convolution after which windows of 2 x 2 were pooled.
 
     The same as ``conv2d_dx(max_pool_backward(dy, index, ...), w, ...)``, for stride 1, no dilation and one group, without the
     three quarters of products with 0.

@@ -1,4 +1,4 @@
-"""The gradient of convolution weights on plain arrays, dense and behind a max pool."""
+"""The gradient of convolution weights on plain arrays, dense and after a max pool."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def conv2d_dw_pooled(
     kernel_w: int = 1,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """Return the gradient of the weights of a convolution behind which windows of 2 x 2 were pooled.
+    """Return the gradient of the weights of a convolution after which windows of 2 x 2 were pooled.
 
     The same as ``conv2d_dw(x, max_pool_backward(dy, index, ...), ...)``, for stride 1, no dilation and one group, without the
     three quarters of products with 0.

@@ -11,7 +11,7 @@ from pyfastnn._core import call as _call
 
 
 def sum_of_squared_differences(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the sum of the squared differences of two arrays: the squared norm of an update from weights before and behind it.
+    """Return the sum of the squared differences of two arrays: the squared norm of an update from weights before and after it.
 
     Parameters
     ----------

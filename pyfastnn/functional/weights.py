@@ -151,7 +151,7 @@ def ema_step(ema: NDArray[Any], p: NDArray[Any], *, decay: float) -> None:
     ema : ndarray of float32 or float64
         The mean, any shape up to four dimensions, C-contiguous. Updated in place.
     p : ndarray of the dtype and shape of ``ema``
-        Parameters behind an update.
+        Parameters after an update.
     decay : float, 0 <= decay < 1
         Share of the mean that is kept each step.
 

@@ -50,7 +50,7 @@ class Gate:
     """Inputs that hold whole numbers and get no gradient."""
 
     def __call__(self, *wires: Wire, name: str = "") -> Wire:
-        """Wire the gate behind others.
+        """Wire the gate after others.
 
         Parameters
         ----------

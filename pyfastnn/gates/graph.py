@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Wire:
-    """An input of the graph, or a gate with the wire behind it.
+    """An input of the graph, or a gate with the wire after it.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ class ComputationalGraph:
         return gates[-1]
 
     def nodes_topologically_sorted(self) -> list[Wire]:
-        """Return the gates, each behind those it reads: the order in which they were wired."""
+        """Return the gates, each after those it reads: the order in which they were wired."""
         return [wire for wire in self.wires.values() if wire.gate is not None]
 
     # Running
@@ -243,7 +243,7 @@ class ComputationalGraph:
         Parameters
         ----------
         digits : int, default 2
-            Digits behind the point. Arrays of more than three numbers show their shape.
+            Digits after the point. Arrays of more than three numbers show their shape.
         """
         from pyfastnn.gates.text import draw
 

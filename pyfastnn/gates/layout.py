@@ -88,7 +88,7 @@ def layout(graph: ComputationalGraph) -> list[list[Place]]:
 
 
 def _walk(graph: ComputationalGraph) -> list[Wire]:
-    """Return all wires, each behind what it reads, what belongs to the last gate first."""
+    """Return all wires, each after what it reads, what belongs to the last gate first."""
     seen: dict[str, Wire] = {}
     for start in reversed(graph.wires.values()):
         waiting = [(start, False)]
@@ -165,7 +165,7 @@ def format_value(value: Array | None, digits: int) -> str:
 
 
 def format_scalar(value: float, digits: int) -> str:
-    """Return a number with so many digits behind the point, in scientific form where they would show nothing or far too much."""
+    """Return a number with so many digits after the point, in scientific form where they would show nothing or far too much."""
     size = abs(value)
     if np.isfinite(size) and size != 0 and (size < 0.5 * 10.0**-digits or size >= 1e6):
         return f"{value:.{digits}e}"

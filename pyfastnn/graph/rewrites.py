@@ -19,7 +19,7 @@ _NARROW = 16
 def hoist_updates(graph: Graph) -> Graph:
     """Move each node of the update up to where its gradient is still in cache.
 
-    A node of the update (one that rewrites a parameter, or is named ``"update"``) is put right behind the last of the nodes before it that
+    A node of the update (one that rewrites a parameter, or is named ``"update"``) is put right after the last of the nodes before it that
     writes what it reads or writes, or reads what it writes. So every value is read with the content it had in the old order.
 
     Parameters
@@ -45,7 +45,7 @@ def hoist_updates(graph: Graph) -> Graph:
         if placed.moves:
             while at > 0 and not placed.needs(nodes[at - 1]):
                 at -= 1
-            # Behind the same node the old order stays.
+            # After the same node the old order stays.
             while at < len(nodes) and nodes[at].moves:
                 at += 1
         nodes.insert(at, placed)
@@ -62,7 +62,7 @@ class _Placed:
     moves: bool
 
     def needs(self, earlier: _Placed) -> bool:
-        """Return whether it must stay behind an earlier node."""
+        """Return whether it must stay after an earlier node."""
         return not (
             self.reads.isdisjoint(earlier.writes)
             and self.writes.isdisjoint(earlier.writes)
@@ -141,9 +141,9 @@ _PLAIN = {"stride_h": 1, "stride_w": 1, "dilation_h": 1, "dilation_w": 1, "group
 
 
 def sparse_pool_gradients(graph: Graph, keep: Collection[str] = ()) -> Graph:
-    """Use that behind a max pool of touching 2 x 2 windows three quarters of a gradient are zero.
+    """Use that after a max pool of touching 2 x 2 windows three quarters of a gradient are zero.
 
-    A ``relu_backward`` behind the pool's gradient moves before it, onto the pooled array: the same bits, since the output of the pool
+    A ``relu_backward`` after the pool's gradient moves before it, onto the pooled array: the same bits, since the output of the pool
     is the output of the ReLU at the maximum. Then ``conv2d_dw``, ``conv2d_dx`` and ``linear_db`` of the spread gradient become
     ``conv2d_dw_pooled``, ``conv2d_dx_pooled`` and ``linear_db`` of the pooled one, which add the same terms in another order (and leave out
     products of 0 with what is not finite).
@@ -201,7 +201,7 @@ def pool_before_relu(graph: Graph, keep: Collection[str] = ()) -> Graph:
     """Let a max pool that alone reads the output of a ReLU come first: the ReLU then has a quarter of the work, or less.
 
     The largest value is found among the same cells, and a ReLU makes +0 of all that is not above 0, so every bit stays. Where a whole
-    window is dead the index may name another cell, to which the gradient 0 goes. Behind `sparse_pool_gradients` the backward pass no longer
+    window is dead the index may name another cell, to which the gradient 0 goes. After `sparse_pool_gradients` the backward pass no longer
     reads the output of the ReLU.
 
     Parameters

@@ -28,7 +28,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Parameters
     ----------
     path : str or path-like
-        File to write. Behind a symbolic link its target is replaced. An existing file keeps its
+        File to write. Of a symbolic link the target is replaced. An existing file keeps its
         permission bits; a new one gets those of the process's umask.
 
     Yields

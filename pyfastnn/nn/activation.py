@@ -179,7 +179,7 @@ class Softmax(_Activation):
 
     Notes
     -----
-    Not behind the scores that `SoftmaxCrossEntropy` gets: that loss has the softmax in it, and `Trainer` refuses the second one.
+    Not after the scores that `SoftmaxCrossEntropy` gets: that loss has the softmax in it, and `Trainer` refuses the second one.
     """
 
     kind: ClassVar[str] = "softmax"
@@ -190,7 +190,7 @@ class LogSoftmax(_Activation):
 
     Notes
     -----
-    Not behind the scores that `SoftmaxCrossEntropy` gets: that loss has the softmax in it, and `Trainer` refuses the second one.
+    Not after the scores that `SoftmaxCrossEntropy` gets: that loss has the softmax in it, and `Trainer` refuses the second one.
     """
 
     kind: ClassVar[str] = "log_softmax"

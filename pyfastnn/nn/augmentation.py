@@ -79,7 +79,7 @@ class RandomFlip(_Augmentation):
 class RandomCrop(_Augmentation):
     """Shift each training image by up to ``padding`` pixels; zeros come in at the border. Prediction sees the images as they are.
 
-    The same as padding with zeros on all sides and cropping to the old size anywhere. Zero is what it is behind the preprocessing: the
+    The same as padding with zeros on all sides and cropping to the old size anywhere. Zero is what it is after the preprocessing: the
     mean, if that centers.
 
     Parameters

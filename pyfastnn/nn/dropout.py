@@ -8,7 +8,7 @@ from pyfastnn.graph import Builder
 from pyfastnn.nn.layer import Layer, number
 
 _FIRST_CHANNELS_NODE = 2**31
-"""Numbers of `Dropout2d` layers lie behind all those of `Dropout` layers, so that no two layers draw the same words."""
+"""Numbers of `Dropout2d` layers lie after all those of `Dropout` layers, so that no two layers draw the same words."""
 
 
 class Dropout(Layer):

@@ -34,7 +34,7 @@ class Embedding(Layer):
     Notes
     -----
     Rows of shape (t,) become rows of shape (t, dim). The parameter ``table`` has shape (vocabulary, dim) and a dense gradient; weight
-    decay applies to it. A model refuses an input with a number outside the vocabulary; behind another layer it gives NaN.
+    decay applies to it. A model refuses an input with a number outside the vocabulary; after another layer it gives NaN.
     """
 
     kind = "embedding"

@@ -245,7 +245,7 @@ class HeNormal(Initializer):
     mode : {"fan_in", "fan_out"}, default "fan_in"
         Whether the variance is kept on the way forward or backward.
     negative_slope : float, default 0
-        That of the `nn.LeakyReLU` behind the layer.
+        That of the `nn.LeakyReLU` after the layer.
     """
 
     kind = "he_normal"
@@ -267,7 +267,7 @@ class HeUniform(Initializer):
     mode : {"fan_in", "fan_out"}, default "fan_in"
         Whether the variance is kept on the way forward or backward.
     negative_slope : float, default 0
-        That of the `nn.LeakyReLU` behind the layer.
+        That of the `nn.LeakyReLU` after the layer.
     """
 
     kind = "he_uniform"

@@ -24,7 +24,7 @@ TASKS = ("classification", "regression", "multilabel", "counts")
 
 
 class Loss(FixedSettings):
-    """Base of all losses: adds its nodes behind the scores of a model.
+    """Base of all losses: adds its nodes after the scores of a model.
 
     Attributes
     ----------

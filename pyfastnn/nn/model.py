@@ -189,12 +189,12 @@ class Model(Predicting):
         return {next(iter(self.network.inputs)): self.preprocess}
 
     def seen_shape(self, name: str, input_shape: Shape) -> Shape:
-        """Return the shape of one row of an input as the layers see it, behind the preprocessing."""
+        """Return the shape of one row of an input as the layers see it, after the preprocessing."""
         preprocess = self.preprocessors.get(name)
         return input_shape if preprocess is None else preprocess.output_shape(input_shape)
 
     def value_shapes(self, input_shapes: Mapping[str, Shape]) -> list[Shape]:
-        """Return the shape of one row of every value: the inputs behind their preprocessing, then the result of each call.
+        """Return the shape of one row of every value: the inputs after their preprocessing, then the result of each call.
 
         Raises
         ------
@@ -549,7 +549,7 @@ class Model(Predicting):
         return found
 
     def refresh(self) -> None:
-        """Make plans compile again, those of trainers too: call it behind a change of preprocessing."""
+        """Make plans compile again, those of trainers too: call it after a change of preprocessing."""
         self._plans = {}
         self.version += 1
 

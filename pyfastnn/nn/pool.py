@@ -41,7 +41,7 @@ class _Pool(Layer):
         if min(out) < 1:
             raise ValueError(
                 f"{type(self).__name__}: images of {input_shape[0]} x {input_shape[1]} pixels are smaller than the windows, "
-                f"{self.kernel_size[0]} x {self.kernel_size[1]} (height x width; channels come last, behind them)"
+                f"{self.kernel_size[0]} x {self.kernel_size[1]} (height x width; channels come last, after them)"
             )
         return (*out, input_shape[2])
 

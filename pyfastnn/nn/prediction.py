@@ -154,7 +154,7 @@ class Predicting:
         sparse : collection of str
             Inputs given as sparse matrices.
         fuse_pools : bool, default True
-            Whether convolutions pool as they go where they can, and ReLUs come behind max pools (`fuse_conv_pool` and `pool_before_relu`
+            Whether convolutions pool as they go where they can, and ReLUs come after max pools (`fuse_conv_pool` and `pool_before_relu`
             of `pyfastnn.graph.rewrites`). Values that are no outputs may be missing then; no bit of the scores depends on it.
         """
         model: Model = self

@@ -1,4 +1,4 @@
-"""Sequential: layers one behind the other."""
+"""Sequential: layers one after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Sequential(Model):
-    """Layers one behind the other.
+    """Layers one after the other.
 
     Parameters
     ----------

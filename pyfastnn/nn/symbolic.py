@@ -189,7 +189,7 @@ class Network:
 
 
 def chain(layers: Sequence[Layer]) -> Network:
-    """Return layers one behind the other; the shape of the input is not known yet."""
+    """Return layers one after the other; the shape of the input is not known yet."""
     named: dict[str, Layer] = {}
     counts: dict[str, int] = {}
     for layer in layers:
@@ -199,7 +199,7 @@ def chain(layers: Sequence[Layer]) -> Network:
 
 
 def trace(inputs: Mapping[str, Symbol], outputs: Mapping[str, Symbol]) -> Network:
-    """Return the network between inputs and outputs: every layer once, each value behind those it reads.
+    """Return the network between inputs and outputs: every layer once, each value after those it reads.
 
     Raises
     ------

@@ -45,10 +45,10 @@ class Optimizer(Settings):
     clip_value : float, optional
         Every item of a gradient is cut to ``[-clip_value, clip_value]``, before the norm is taken.
     max_norm : float, optional
-        Behind each update the incoming weights of a unit (a column of a weight) are scaled back to this norm if theirs is larger.
+        After each update the incoming weights of a unit (a column of a weight) are scaled back to this norm if theirs is larger.
         Srivastava et al. (2014). Parameters that weight decay spares are left alone.
     ema : float, optional
-        In [0, 1): keep a running mean of every parameter, ``mean += (1 - ema) * (p - mean)`` behind each update, beginning with the
+        In [0, 1): keep a running mean of every parameter, ``mean += (1 - ema) * (p - mean)`` after each update, beginning with the
         first weights. `Trainer.ema_model` gives the model with these weights.
     rate_factors : mapping of str to float, optional
         Multiplies the learning rate of a layer's or of one array's parameters: ``{"linear_1": 0.1, "linear_2.b": 2.0}``. The factor of

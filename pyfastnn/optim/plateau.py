@@ -31,11 +31,11 @@ class ReduceOnPlateau(Schedule):
     factor : float, default 0.1
         In (0, 1).
     patience : int, default 10
-        Epochs without improvement that are let pass; the one behind them reduces the rate.
+        Epochs without improvement that are let pass; the one after them reduces the rate.
     threshold : float, default 1e-4
         In [0, 1).
     cooldown : int, default 0
-        Epochs behind a reduction that are not counted.
+        Epochs after a reduction that are not counted.
     min_rate : float, default 0
         The rate falls no further.
     """
@@ -73,7 +73,7 @@ class ReduceOnPlateau(Schedule):
         return self._monitor
 
     def at(self, time: Times, rate: float, reductions: int) -> Times:
-        """Return the rate behind the reductions so far."""
+        """Return the rate after the reductions so far."""
         return np.full(time.shape, max(rate * self.factor**reductions, min(rate, self.min_rate)))
 
     def config(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Watch:
         self._best = math.nan
 
     def reductions(self, schedule: Schedule, rows: Sequence[dict[str, float]]) -> int:
-        """Return how often the schedule has reduced the rate behind these rows.
+        """Return how often the schedule has reduced the rate after these rows.
 
         Raises
         ------

@@ -115,7 +115,7 @@ class Schedule:
         return found
 
     def __add__(self, other: object) -> Schedule:
-        """Return the schedule that goes on with another one, or a number, behind this one's end."""
+        """Return the schedule that goes on with another one, or a number, after this one's end."""
         from pyfastnn.optim.schedules import Chain
 
         if isinstance(other, (Schedule, int, float)) and not isinstance(other, bool):

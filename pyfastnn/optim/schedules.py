@@ -73,7 +73,7 @@ class Step(Schedule):
         return times
 
     def at(self, time: Times, rate: float, reductions: int) -> Times:
-        """Return the rate behind the falls so far."""
+        """Return the rate after the falls so far."""
         if isinstance(self.duration, list):
             falls = np.searchsorted(self.duration, time, side="right").astype(np.float64)
         else:
@@ -121,7 +121,7 @@ class Exponential(Schedule):
 
 
 class InverseTime(Schedule):
-    """Falling as 1/t: ``rate / (1 + t / duration)``, a half behind one duration, a third behind two.
+    """Falling as 1/t: ``rate / (1 + t / duration)``, a half after one duration, a third after two.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ class InverseTime(Schedule):
 class Cosine(Schedule):
     """Half a cosine from the rate down to ``min_rate``, then warm restarts if wanted. Loshchilov and Hutter (2017).
 
-    ``min_rate + (rate - min_rate) * (1 + cos(pi * t / T)) / 2`` within a cycle of length T; behind the last cycle ``min_rate``.
+    ``min_rate + (rate - min_rate) * (1 + cos(pi * t / T)) / 2`` within a cycle of length T; after the last cycle ``min_rate``.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ class OneCycle(Schedule):
 
 
 class Chain(Schedule):
-    """Schedules one behind the other: what ``a + b`` makes.
+    """Schedules one after the other: what ``a + b`` makes.
 
     Parameters
     ----------

@@ -183,7 +183,7 @@ def attributes(
     dilation_h: int = 1,
     dilation_w: int = 1,
 ) -> dict[str, float]:
-    """Return attributes of a convolution; behind the image as much padding as before, or what the filter needs."""
+    """Return attributes of a convolution; after the image as much padding as before, or what the filter needs."""
     bottom = max(top, dilation_h * (kh - 1) + 1 - h - top)
     right = max(left, dilation_w * (kw - 1) + 1 - w - left)
     return {

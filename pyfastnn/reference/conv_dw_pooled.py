@@ -1,4 +1,4 @@
-"""Reference of the gradient of convolution weights behind a max pool: the windows at the maxima, gathered by index."""
+"""Reference of the gradient of convolution weights after a max pool: the windows at the maxima, gathered by index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reference of the gradient of a convolution's input behind a max pool: each tap's products, added where the maxima came from."""
+"""Reference of the gradient of a convolution's input after a max pool: each tap's products, added where the maxima came from."""
 
 from __future__ import annotations
 

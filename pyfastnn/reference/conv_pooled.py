@@ -1,4 +1,4 @@
-"""Reference of the convolution that pools as it goes: the references of the two ops, one behind the other.
+"""Reference of the convolution that pools as it goes: the references of the two ops, one after the other.
 
 Samples hold whole numbers: sums of them are exact, so it is certain which cell of a window is the first of the largest.
 """

@@ -34,7 +34,7 @@ def gather_csr(
 ) -> tuple[Array]:
     """Return rows ``index`` of the matrix, dense, each column times its scale; see `terms` for what is left out."""
     x, _, _ = terms(data, columns, starts, index, int(features))
-    # Behind the sum, where the kernel scales each item: the same in exact numbers.
+    # After the sum, where the kernel scales each item: the same in exact numbers.
     return (x if scale is None else np.where(x == 0, x, x * scale),)
 
 

@@ -58,7 +58,7 @@ def slice(x: Array, *, start: float = 0, after: float = 0) -> tuple[Array]:
 
 
 def slice_backward(dy: Array, *, start: float = 0, after: float = 0) -> tuple[Array]:
-    """Return dy with ``start`` zeros before and ``after`` zeros behind each row."""
+    """Return dy with ``start`` zeros before and ``after`` zeros after each row."""
     width = [(0, 0)] * (dy.ndim - 1) + [(int(start), int(after))]
     return (np.pad(dy, width),)
 

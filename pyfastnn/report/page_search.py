@@ -103,7 +103,7 @@ def _edge(
     higher: bool,
     best: int,
 ) -> list[str]:
-    """Say whether the best seems to lie behind an end, judged by the runs that were drawn from the same range as the last."""
+    """Say whether the best seems to lie beyond an end, judged by the runs that were drawn from the same range as the last."""
     last = next(text for text in reversed(texts) if declared_range(text) is not None)
     part = declared_range(last)
     assert part is not None

@@ -40,7 +40,7 @@ SAME_END = 1e-9
 
 
 def beyond(positions: ArrayLike, scores: ArrayLike) -> str:
-    """Say behind which end of a range the best seems to lie.
+    """Say beyond which end of a range the best seems to lie.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def _words(study: Study, trials: Sequence[Trial], name: str, declared: Range, ed
 
 
 def show(lines: Sequence[str]) -> None:
-    """Print warnings of a search behind the lines of its trials."""
+    """Print warnings of a search after the lines of its trials."""
     for line in lines:
         sys.stdout.write(f"warning: {line}\n")
     sys.stdout.flush()

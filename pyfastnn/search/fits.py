@@ -117,7 +117,7 @@ def run(
     data : Data
         The rows.
     least : bool, default False
-        Whether it runs even behind the deadline, for a step.
+        Whether it runs even after the deadline, for a step.
     callback : callable, optional
         As for `Trainer.fit`.
     run_dir : path or RunDirectory, optional
@@ -163,7 +163,7 @@ def judged(trainer: Trainer, fold: Fold | None, scoring: Scoring, data: Data) ->
     if fold is not None:
         return float(scoring.function(trainer, _at(X, fold[1]), _at(y, fold[1])))
     if scoring.recorded and trainer.history.rows and scoring.recorded in trainer.history.rows[-1]:
-        # A fit that the guard stopped went back to the weights behind this row.
+        # A fit that the guard stopped went back to the weights after this row.
         return trainer.history.rows[-1][scoring.recorded]
     return float(scoring.function(trainer, X_val, y_val))
 

@@ -42,7 +42,7 @@ class Range:
         found = a + position * (b - a)
         if self.log:
             found = math.exp(found)
-        # Log and exp are not exact inverses: the ends are met, and nothing lies behind them.
+        # Log and exp are not exact inverses: the ends are met, and nothing lies beyond them.
         found = self.low if position <= 0 else self.high if position >= 1 else min(max(found, self.low), self.high)
         if not self.whole:
             return found
@@ -74,7 +74,7 @@ class Range:
         return replace(self, low=low, high=high) if low < high else self
 
     def widened(self, upper: bool) -> Range:
-        """Return a range that goes on behind one end: by a factor of 10 in log scale, else by its own width.
+        """Return a range that goes on beyond one end: by a factor of 10 in log scale, else by its own width.
 
         What is not negative stays so, and whole numbers of 1 or more do: most are shares or counts.
         """

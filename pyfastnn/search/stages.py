@@ -1,4 +1,4 @@
-"""Searches as stages: what is drawn for each, run one behind the other, then judged at the edges."""
+"""Searches as stages: what is drawn for each, run one after the other, then judged at the edges."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def narrowed(space: Space, best: Sequence[Trial]) -> Space:
 def searched(
     setting: Setting, space: Mapping[str, Any], stages: Sequence[tuple[int, int]], wanted: Wanted, *, grid: bool = False
 ) -> Study:
-    """Run stages one behind the other.
+    """Run stages one after the other.
 
     Parameters
     ----------

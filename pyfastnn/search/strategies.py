@@ -71,7 +71,7 @@ def random(
     epochs, batch_size, shuffle
         As for `Trainer.fit`, for each trial.
     max_seconds : float, optional
-        End the search behind so many seconds: trials that run are ended behind their step, others do not begin. Trials cut short are
+        End the search after so many seconds: trials that run are ended after their step, others do not begin. Trials cut short are
         judged as they stand, with the ``stop_reason`` ``"max_seconds"``.
     threads : int, optional
         Trials at a time; by default the number of threads of the process. The results do not depend on it.

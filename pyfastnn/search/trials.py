@@ -36,7 +36,7 @@ class Watcher:
         return True
 
     def epoch(self, trial: Trial, trainer: Trainer, row: Row) -> bool:
-        """Return whether to end the fit of a trial behind an epoch."""
+        """Return whether to end the fit of a trial after an epoch."""
         return False
 
     def ended(self, trial: Trial) -> None:
@@ -275,7 +275,7 @@ def ends_at(setting: Setting) -> float:
 
 
 def new_folder(base: Path, name: str) -> str:
-    """Make a folder that nobody else has, by this name or with a number behind it, and return its path."""
+    """Make a folder that nobody else has, by this name or with a number after it, and return its path."""
     base.mkdir(parents=True, exist_ok=True)
     numbers = count(2)
     path = base / name

@@ -75,7 +75,7 @@ def optuna(
         spreads them evenly, as scrambled Sobol points. A function gets a seed derived from that of the search and returns any sampler of
         Optuna: ``lambda seed: optuna.samplers.GPSampler(seed=seed)``.
     pruner : {"median", "successive_halving", "hyperband"} or BasePruner, optional
-        Ends trials early whose score behind an epoch is worse than that of others. It compares with the rounds before, since those of the
+        Ends trials early whose score after an epoch is worse than that of others. It compares with the rounds before, since those of the
         same round are as far as chance has it. Pruned trials have the score they ended with and the ``stop_reason`` ``"pruned"``.
     round_size : int, default 8
         Trials that are asked for at once. More of them keep more cores busy, fewer let the sampler learn sooner.
@@ -151,7 +151,7 @@ class _Rounds:
         self._data = Data(setting.X, setting.y, setting.X_val, setting.y_val)
 
     def run(self) -> Study:
-        """Run them one behind the other."""
+        """Run them one after the other."""
         study, setting, begun = self._study, self._setting, time.perf_counter()
         deadline = ends_at(setting)
         while len(study.trials) < self._trials and study.stop_reason == "finished":

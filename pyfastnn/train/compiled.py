@@ -106,13 +106,13 @@ def training_graph(
     optimizer : Optimizer
         Its update rule.
     hoist : bool, default True
-        Whether updates stand right behind their gradients (`pyfastnn.graph.rewrites.hoist_updates`) or all at the end.
+        Whether updates stand right after their gradients (`pyfastnn.graph.rewrites.hoist_updates`) or all at the end.
     bf16 : bool, default False
         Whether large products round their factors to bfloat16 (`pyfastnn.graph.rewrites.to_bf16`).
     form : Form
         What the data are: weights of rows are the input ``weights`` (``weights.name`` for several outputs).
     sparse_pools : bool, default True
-        Whether gradients behind max pools stay pooled (`pyfastnn.graph.rewrites.sparse_pool_gradients`), and ReLUs before them come behind
+        Whether gradients after max pools stay pooled (`pyfastnn.graph.rewrites.sparse_pool_gradients`), and ReLUs before them come after
         (`pool_before_relu`).
     fuse_pools : bool, default True
         Whether convolutions pool as they go where they can (`pyfastnn.graph.rewrites.fuse_conv_pool`).

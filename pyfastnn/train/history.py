@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 def column_order(column: str) -> tuple[int, str]:
-    """Return what columns are sorted by: those of one output (``"loss.policy"``) stand behind those of all."""
+    """Return what columns are sorted by: those of one output (``"loss.policy"``) stand after those of all."""
     kind, _, output = column.partition(".")
     return (COLUMNS.index(kind) if kind in COLUMNS else len(COLUMNS)), output
 
@@ -44,7 +44,7 @@ class History:
     ----------
     rows : list of dict
         ``epoch`` (counted from 1), ``loss`` (mean of the data loss over the rows of the epoch, while training), ``penalty`` (of the
-        weights behind the epoch), ``accuracy`` (over the rows of the epoch, while training), ``val_loss``, ``val_accuracy``,
+        weights after the epoch), ``accuracy`` (over the rows of the epoch, while training), ``val_loss``, ``val_accuracy``,
         ``learning_rate``, ``seconds`` (of training, validation not counted) and ``samples_per_second``.
     stop_reason : str
         Why the last fit ended: ``"finished"``, ``"interrupted"``, ``"nonfinite"``, ``"limit"``, ``"max_steps"``,

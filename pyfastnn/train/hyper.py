@@ -51,7 +51,7 @@ class HyperRows:
         epoch: int = 0,
         history: Sequence[Row] = (),
     ) -> NDArray[np.float64]:
-        """Return the rows of one step, made together with those of the steps behind it: the same bits as `fill`.
+        """Return the rows of one step, made together with those of the steps after it: the same bits as `fill`.
 
         Parameters
         ----------

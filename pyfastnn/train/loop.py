@@ -45,11 +45,11 @@ class Loop:
     epochs : int
         Epochs to add.
     max_steps, max_seconds : int and float, or None
-        End behind so many steps or seconds.
+        End after so many steps or seconds.
     shuffle : bool
         Whether each epoch has a new order.
     callbacks : sequence of callable
-        Asked behind every epoch.
+        Asked after every epoch.
     progress : Progress
         Shows the fit.
     run_dir : RunDirectory or None
@@ -159,7 +159,7 @@ class Loop:
         return "finished" if self.budget > 0 else "max_steps"
 
     def _pass(self, data: Pass, done: int, interrupts: HeldInterrupts) -> tuple[int, str]:
-        """Train on one pass behind ``done`` steps of the epoch; return its steps and why they ended.
+        """Train on one pass after ``done`` steps of the epoch; return its steps and why they ended.
 
         Where the guard ended them, the state is that of before the pass.
         """
@@ -219,7 +219,7 @@ class Loop:
         if stop == "limit":
             what += f", more than three times the first loss {self.trainer.first_loss:.4g}"
         elif math.isfinite(value):
-            what += " and the update behind it made weights NaN or infinite"
+            what += " and the update after it made weights NaN or infinite"
         start = "block" if isinstance(self.data, StreamPasses) else "epoch"
         remedy = f"try a smaller learning_rate than {self._last_rate:g}"
         stopped(self.trainer, self.trainer.step_count + steps, what, remedy, value)

@@ -83,7 +83,7 @@ class Manual:
             self.arrays[name] = np.zeros(shape, _DTYPES.get(kept_value.dtype, model.dtype))
         self.plan.bind({k: v for k, v in {**arrays, **self.arrays}.items() if k in known})
         self.results: dict[str, Array] = {}
-        for name in self.scores:  # which may be a view, as behind a Flatten
+        for name in self.scores:  # which may be a view, as after a Flatten
             shape = [d if isinstance(d, int) else batch for d in values[name].shape]
             self.results[name] = self.arrays[values[name].view_of or name].reshape(shape)
 

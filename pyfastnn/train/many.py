@@ -159,7 +159,7 @@ def side_by_side(trainers: Sequence[Trainer], fit: Callable[[int], None], at_onc
         for trainer in trainers[1:]:  # what is wrong with data that all share is said once
             trainer.preflight = False
         try:
-            # One behind the other: a preprocessing that models share is fitted by the first of them, as in separate fits.
+            # One after the other: a preprocessing that models share is fitted by the first of them, as in separate fits.
             places = _Places(first_of_shared(trainers))
             work()
             places = _Places(iter([place for place in range(len(trainers)) if place not in places.taken]))

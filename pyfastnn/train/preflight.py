@@ -1,4 +1,4 @@
-"""What a fit does before it trains, and behind its first steps: the cheap half of `pyfastnn.diagnose.preflight`."""
+"""What a fit does before it trains, and after its first steps: the cheap half of `pyfastnn.diagnose.preflight`."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Data:
     arrays : dict of str to ndarray
         Inputs (``X``, or ``X.name`` for several; sparse ones have ``columns`` and ``starts`` too), targets (``y``), what the losses read
         (``class_weights``) and, where rows have some or a label is ignored, ``weights``: each of the last with the name of its output
-        behind a dot if there are several.
+        after a dot if there are several.
     count : int
         Rows to go through.
     chosen : ndarray of int64 or None

@@ -58,7 +58,7 @@ def watched_graph(graph: Graph, weights: Collection[str], outputs: Collection[st
     Parameters
     ----------
     graph : Graph
-        A training step behind all rewrites. Not changed.
+        A training step after all rewrites. Not changed.
     weights : collection of str
         Parameters; those that the step updates are measured if they have two dimensions or more.
     outputs : collection of str

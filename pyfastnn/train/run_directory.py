@@ -1,10 +1,10 @@
-"""The folder that a fit writes its run down in: what it was made of once, what happened behind every epoch.
+"""The folder that a fit writes its run down in: what it was made of once, what happened after every epoch.
 
 ``config.json`` is one object, replaced as a whole: ``format``, ``begun``, ``model`` (rows of `pyfastnn.nn.summary`), ``dtype``, ``loss``,
 ``optimizer``, ``seed``, ``guard``, ``precision``, ``threads``, ``monitor``, ``fit`` (arguments of the last fit, and what its rows come to),
 ``versions``, and of a trial of a search ``params`` and the ``space`` they were drawn from.
 
-``history.jsonl`` grows by one JSON object a line, flushed behind every epoch: ``{"kind": "epoch", ...}`` is a row of ``history.rows``,
+``history.jsonl`` grows by one JSON object a line, flushed after every epoch: ``{"kind": "epoch", ...}`` is a row of ``history.rows``,
 ``{"kind": "statistics", ...}`` one of ``history.statistics``, ``{"kind": "verdict", "verdict": ..., ...}`` one of ``history.verdicts``;
 last, when the fit has ended, ``{"kind": "end", "reason": ..., "epoch": ..., "step": ...}``. Numbers that are not finite are null. The file
 is locked while a fit writes it. `pyfastnn.report.read_run` reads both.
@@ -205,7 +205,7 @@ class Kept:
     _over: bool = False
 
     def take(self, kind: str, line: Mapping[str, Any], end: int, trainer: Trainer) -> None:
-        """Count a line that ends at a byte, unless one before it is behind what the trainer has come to."""
+        """Count a line that ends at a byte, unless one before it is beyond what the trainer has come to."""
         if kind == "end" or (kind in ("epoch", "statistics") and line["epoch"] > trainer.epoch):
             self._over = True
         if kind == "verdict" and line["step"] > trainer.step_count:
@@ -308,7 +308,7 @@ def checked_config(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def lines_of(data: bytes | None, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a history, each with the place behind it.
+    """Yield the objects of a history, each with the place after it.
 
     What is behind the last whole line is left out: the run is being written, or was killed there.
 

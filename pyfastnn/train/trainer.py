@@ -185,7 +185,7 @@ class Trainer(Changeable):
             Numbers of the rows to train on, for folds and samples with repetition: the bits are those of ``fit(X[rows], y[rows])``,
             and ``X`` is not copied.
         X_val, y_val : array_like, optional
-            Validation rows and targets, evaluated behind every epoch; a stream without ``y_val`` too, with the weights it may have.
+            Validation rows and targets, evaluated after every epoch; a stream without ``y_val`` too, with the weights it may have.
         sample_weight : array_like, shape (n,), optional
             Weights of the rows, 0 or more: the loss of a batch is the weighted mean, 0 if all its weights are. So is the loss of an epoch;
             rows of weight 0 are left out of its accuracy. None with a stream, which may hold them.
@@ -196,13 +196,13 @@ class Trainer(Changeable):
         shuffle : bool, default True
             Whether each epoch goes through the rows in a new order.
         max_steps, max_seconds : int and float, optional
-            End this fit behind so many steps or seconds.
+            End this fit after so many steps or seconds.
         callbacks : sequence of callable
-            Each is called as ``callback(trainer, row)`` behind every epoch; a true answer ends the fit.
+            Each is called as ``callback(trainer, row)`` after every epoch; a true answer ends the fit.
         verbose : int, optional
             0 shows nothing, 1 one line per epoch, 2 a moving bar; by default the bar in a terminal or notebook, else nothing.
         run_dir : path or RunDirectory, optional
-            Folder to write the run down in behind every epoch (`pyfastnn.train.run_directory`), for `pyfastnn.report`. One that has a
+            Folder to write the run down in after every epoch (`pyfastnn.train.run_directory`), for `pyfastnn.report`. One that has a
             run goes on with it, if this trainer made it or was resumed from its checkpoint.
 
         Returns
@@ -219,7 +219,7 @@ class Trainer(Changeable):
         RuntimeError
             If no parameter is trainable (`Model.freeze`), or the trainer is training already.
         OSError
-            If ``run_dir`` cannot be written; the model stands behind the epoch before it.
+            If ``run_dir`` cannot be written; the model stands after the epoch before it.
 
         Warns
         -----
@@ -560,7 +560,7 @@ class Trainer(Changeable):
         return found, self._compile(found.rows, at_least=True, form=data.form)
 
     def hyper_rows(self, groups: Groups, steps: int, epoch_steps: float = math.inf, epoch_step: int = 0) -> Array:
-        """Return the hyper rows of the next steps, behind ``epoch_step`` of an epoch's ``epoch_steps`` if they are of one."""
+        """Return the hyper rows of the next steps, after ``epoch_step`` of an epoch's ``epoch_steps`` if they are of one."""
         step = self.step_count + 1
         at: dict[str, Any] = {"epoch": self.epoch, "epoch_steps": epoch_steps, "epoch_step": epoch_step}
         return self.hyper.fill(self._optimizer, step, steps, self.seed, groups, **at, history=self.history.rows)

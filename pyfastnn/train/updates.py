@@ -1,4 +1,4 @@
-"""The part of a training step behind the gradients: clipping, penalties, update rules, bounds on norms, running means.
+"""The part of a training step after the gradients: clipping, penalties, update rules, bounds on norms, running means.
 
 All of it stands on the optimizer's settings; what is off adds no node. The nodes are named ``"update"``, which lets
 `pyfastnn.graph.rewrites.hoist_updates` move each up to where its gradient is still in cache.

@@ -1,4 +1,4 @@
-"""What every preprocessing is: a shift and a scale of the raw rows and, for some, a matrix behind them.
+"""What every preprocessing is: a shift and a scale of the raw rows and, for some, a matrix after them.
 
 ``out = (x - shift_) * scale_``, then ``out @ matrix_ + bias_`` where there is a matrix. So any of them, and any chain of them, runs
 inside a network's plan as the gather of the rows and at most one product.
@@ -40,7 +40,7 @@ class Preprocessor:
     matrix_ : ndarray of float64, shape (features, outputs), or None
         Learned by `fit` where the features are mixed.
     bias_ : ndarray of float64, shape (outputs,), or None
-        Added behind the matrix.
+        Added after the matrix.
     """
 
     name: ClassVar[str] = ""
@@ -176,7 +176,7 @@ class Preprocessor:
             self.__dict__.pop(name, None)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of a row behind the preprocessing, given that of a raw one.
+        """Return the shape of a row after the preprocessing, given that of a raw one.
 
         Raises
         ------
@@ -326,7 +326,7 @@ class Preprocessor:
         raise NotImplementedError
 
     def _outputs(self) -> int:
-        """Return the values of a row behind the preprocessing."""
+        """Return the values of a row after the preprocessing."""
         return int(self.shift_.size if self.matrix_ is None else self.matrix_.shape[1])
 
     # Checks

@@ -1,4 +1,4 @@
-"""Several preprocessings one behind the other, folded into one."""
+"""Several preprocessings one after the other, folded into one."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Compose(Preprocessor):
         return all(part.keeps_zeros for part in self.parts)
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of a row behind the preprocessing, given that of a raw one."""
+        """Return the shape of a row after the preprocessing, given that of a raw one."""
         shape = input_shape
         for part in self.parts:
             shape = part.output_shape(shape)

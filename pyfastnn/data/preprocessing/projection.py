@@ -47,7 +47,7 @@ class _Projection(Preprocessor):
     explained_variance_ratio_: Floats
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of a row behind the preprocessing, given that of a raw one."""
+        """Return the shape of a row after the preprocessing, given that of a raw one."""
         features = math.prod(input_shape)
         if self.fitted:
             if features != self.shift_.size:
@@ -193,7 +193,7 @@ class PCA(_Projection):
 class Whiten(_Projection):
     """Subtract the mean, and make the features uncorrelated with variance 1.
 
-    ``method="pca"``: ``out = (x - mean_) @ components_.T / sqrt(explained_variance_ + eps)``. ``method="zca"`` turns the axes back behind
+    ``method="pca"``: ``out = (x - mean_) @ components_.T / sqrt(explained_variance_ + eps)``. ``method="zca"`` turns the axes back after
     that (``@ components_``), which of all whitenings changes the rows least: whitened images still look like images, and keep their shape.
 
     Parameters
@@ -243,7 +243,7 @@ class Whiten(_Projection):
         return self.method == "pca" and super().needs_fit_for_shape
 
     def output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape of a row behind the preprocessing, given that of a raw one."""
+        """Return the shape of a row after the preprocessing, given that of a raw one."""
         if self.method == "pca":
             return super().output_shape(input_shape)
         if self.fitted:
