@@ -209,8 +209,8 @@ def test_a_clean_regression_gets_no_verdict():
 
 
 def test_settings_are_checked():
-    with pytest.raises(TypeError, match="Monitor: unknown keyword 'ded', did you mean 'dead'"):
-        Monitor(ded=0.5)
+    with pytest.raises(TypeError, match="Monitor: unknown keyword 'deadd', did you mean 'dead'"):
+        Monitor(deadd=0.5)
     with pytest.raises(ValueError, match="did you mean 'plateau'"):
         Monitor(silence=("plateaus",))
     with pytest.raises(ValueError, match="'every' is 0"):
