@@ -91,9 +91,7 @@ class Compiled:
     """The functions of a header as a compiler makes them."""
 
     def __init__(self, header: Path, compiler: str, real: str = "float", classes: bool = False) -> None:
-        command = COMPILERS[compiler]
-        if shutil.which(command[0]) is None:
-            pytest.skip(f"{command[0]} is not installed")
+        command = installed(compiler)
         name = header.stem
         lines = [f'#include "{header.name}"', f'#include "{header.name}"', "/* twice: the guard */"]
         external = 'extern "C" ' if command[0] == "g++" else ""
@@ -132,6 +130,13 @@ class Compiled:
         """Return the label of one row."""
         found = self.library.run_label(ctypes.c_void_p(np.ascontiguousarray(row).ctypes.data))
         return found.decode()
+
+
+def installed(compiler: str) -> list[str]:
+    """Return the command of a compiler, or skip the test."""
+    if shutil.which(COMPILERS[compiler][0]) is None:
+        pytest.skip(f"{COMPILERS[compiler][0]} is not installed")
+    return COMPILERS[compiler]
 
 
 def compile_(command: list[str], source: Path, *arguments: str) -> None:
@@ -374,21 +379,31 @@ def test_weights_are_exact(tmp_path):
             f'#include "{real}_net.h"\nconst void *w(void);\nconst void *w(void) {{ return {real}_net_1_w; }}\n'
         )
         library = tmp_path / f"{real}.so"
-        compile_(["gcc", "-std=c99"], tmp_path / "w.c", "-shared", "-fPIC", "-o", str(library), "-lm")
+        compile_(installed("gcc"), tmp_path / "w.c", "-shared", "-fPIC", "-o", str(library), "-lm")
         function = ctypes.CDLL(str(library)).w
         function.restype = ctypes.c_void_p
         assert ctypes.string_at(function(), w.nbytes) == w.tobytes()
 
 
-def test_two_headers_in_one_file_and_none_used(tmp_path):
+@pytest.mark.parametrize("compiler", COMPILERS)
+def test_two_headers_in_one_file_and_none_used(compiler, tmp_path):
     fnn.export_c(made(repr(nn.GELU())), tmp_path / "a.h", "net")
     fnn.export_c(made("conv2d"), tmp_path / "b.h", "net_1")
     (tmp_path / "two.c").write_text(
         '#include "a.h"\n#include "b.h"\nint used(void);\nint used(void) { return NET_INPUTS + NET_1_INPUTS; }\n'
     )
-    for compiler, command in COMPILERS.items():
-        if shutil.which(command[0]):
-            compile_(command, tmp_path / "two.c", "-c", "-o", str(tmp_path / f"{compiler}.o"))
+    compile_(installed(compiler), tmp_path / "two.c", "-c", "-o", str(tmp_path / "two.o"))
+
+
+@pytest.mark.parametrize("kind", ["no bias", "layer_norm", "conv2d", repr(nn.GELU())])
+def test_planted_errors_are_found(kind, tmp_path):
+    """A weight that is off by a thousandth is beyond the bounds."""
+    model = made(kind)
+    X, w = rows(model), model.arrays()["conv2d_1.w" if kind == "conv2d" else "linear_1.w"]
+    fnn.export_c(model, tmp_path / "net.h")
+    w.reshape(-1)[np.abs(w).argmax()] *= 1.001
+    with pytest.raises(AssertionError, match="C: .* elements are off"):
+        assert_like_ours(model, Compiled(tmp_path / "net.h", "gcc"), X)
 
 
 def test_nothing_is_allocated_or_kept(tmp_path):
