@@ -493,6 +493,13 @@ REFUSED = {
 }
 
 
+def test_arrays_too_large_for_an_int(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyfastnn.io.export_c.LARGEST_ARRAY", 34)
+    with pytest.raises(ValueError, match="an array of 35 numbers is too large, expected at most 34"):
+        fnn.export_c(made("no bias"), tmp_path / "net.h")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_written_says_so(kind, tmp_path):
     model, error, message = REFUSED[kind]

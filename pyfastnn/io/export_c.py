@@ -28,7 +28,7 @@ KEYWORDS = (
 )  # fmt: skip
 LONGEST_NAME = 31  # with what is added to it under the 63 characters that C99 promises to tell apart
 LONGEST_LABEL = 1000  # C99 promises string constants of 4095 characters; one byte may take four
-TABLE_LIMIT = 2**31 - 1
+LARGEST_ARRAY = 2**31 - 1  # what an int of C counts to
 
 
 def export_c(model: Model, path: str | os.PathLike[str], name: str = "net") -> None:
@@ -72,7 +72,8 @@ def export_c(model: Model, path: str | os.PathLike[str], name: str = "net") -> N
       for classifiers; labels are in UTF-8.
 
     ``x`` and ``out`` must not overlap. Sums are taken in another order than here and `exp` and its like come from the C library, so results
-    differ from ``model(X)`` by rounding: each layer is as accurate as ours, to a few units in the last place of what it sums.
+    differ from ``model(X)`` by rounding. A sum of n products has a relative error of at most about ``n * 2**-24`` of the sum of their
+    absolute values (``n * 2**-53`` in float64), as ours has. NaN and infinity pass through as they do here. Compile without fast-math.
 
     Examples
     --------
@@ -101,8 +102,7 @@ def _header(model: Model, name: str) -> Iterator[str]:
     steps = steps or [("copy", copy(inputs))]
     functions = {step.function for _, step in steps}
     functions |= {"argmax", "softmax"} if labels else {"sigmoid"} if multilabel else set[str]()
-    for _, step in steps:
-        _check_sizes(step)
+    _check_sizes(inputs, steps)
 
     real, upper = "float" if model.dtype == np.float32 else "double", name.upper()
     calls, workspace = _calls(steps, name, model.dtype)
@@ -188,10 +188,11 @@ def _checked(step: Step, layer: str) -> Step:
     return step
 
 
-def _check_sizes(step: Step) -> None:
-    largest = max([step.size, *(table.size for table in step.tables.values() if table is not None)])
-    if largest > TABLE_LIMIT:
-        raise ValueError(f"export_c: an array of {largest} numbers is too large for the int of C")
+def _check_sizes(inputs: int, steps: list[tuple[str, Step]]) -> None:
+    sizes = [table.size for _, step in steps for table in step.tables.values() if table is not None]
+    largest = max([inputs, *sizes, *(step.size for _, step in steps)])
+    if largest > LARGEST_ARRAY:
+        raise ValueError(f"export_c: an array of {largest} numbers is too large, expected at most {LARGEST_ARRAY}")
 
 
 def _calls(steps: list[tuple[str, Step]], name: str, dtype: np.dtype[Any]) -> tuple[str, int]:
