@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyfastnn import cs231n, data, diagnose, functional, gates, nn, optim, report, search
     from pyfastnn._core import __version__, num_threads
     from pyfastnn._threads import set_num_threads
+    from pyfastnn.io.export_c import export_c
     from pyfastnn.io.model_file import load
     from pyfastnn.train.ensemble import Ensemble, average_weights
     from pyfastnn.train.history import History
@@ -26,6 +27,7 @@ _HOME = {
     "Trainer": "pyfastnn.train.trainer",
     "__version__": "pyfastnn._core",
     "average_weights": "pyfastnn.train.ensemble",
+    "export_c": "pyfastnn.io.export_c",
     "load": "pyfastnn.io.model_file",
     "num_threads": "pyfastnn._core",
     "set_num_threads": "pyfastnn._threads",
@@ -42,6 +44,7 @@ __all__ = [
     "cs231n",
     "data",
     "diagnose",
+    "export_c",
     "functional",
     "gates",
     "load",
