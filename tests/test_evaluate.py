@@ -96,9 +96,9 @@ def test_values(line):
         assert list(found) == ["loss", "r2", "mae", "rmse", "mape"]
         for name in ("r2", "mae", "rmse", "mape"):
             assert found[name] == getattr(metrics, name)(VALUES, p, sample_weight=WEIGHTS)
-    # The mean squared error here is the mean of (y - p)^2 / 2 or of (y - p)^2: either way the square of rmse up to that factor.
     plain = line.evaluate(X, VALUES, metrics="rmse")
-    assert plain["rmse"] ** 2 / plain["loss"] == pytest.approx(round(plain["rmse"] ** 2 / plain["loss"]), rel=1e-4)
+    # The loss has targets in float32: each difference is off by 2^-24 of the target.
+    assert plain["rmse"] ** 2 == pytest.approx(plain["loss"], rel=90 * 2.0**-23)
 
 
 def test_one_output_of_yes_and_no():
@@ -145,6 +145,32 @@ def test_several_outputs():
         trainer.evaluate(X, y, metrics=["mae"])
     with pytest.raises(ValueError, match=r"^evaluate: 'metrics': unknown output 'kinds', did you mean 'kind'\?"):
         trainer.evaluate(X, y, metrics={"kinds": ["f1_macro"]})
+
+
+def test_one_of_several_outputs_has_a_loss():
+    x = nn.Input(4)
+    model = nn.Model(x, {"kind": nn.Linear(3)(x), "more": nn.Linear(2)(x)})
+    trainer = fnn.Trainer(model, {"kind": "softmax_cross_entropy"}, preflight=False)
+    trainer.fit(X, {"kind": KINDS}, epochs=1)
+    wanted = metrics.f1(KINDS, model.predict(X)["kind"], average="macro")
+    for y, given in ((KINDS, ["f1_macro"]), ({"kind": KINDS}, {"kind": "f1_macro"})):
+        assert trainer.evaluate(X, y, metrics=given)["f1_macro.kind"] == wanted
+
+
+def test_labels_that_are_independent():
+    y = np.stack([X[:, 0] > 0, X[:, 1] > 0], axis=1).astype(np.float32)
+    trainer = trained(y, 2, "binary_cross_entropy")
+    found = trainer.evaluate(X, y, metrics=errors)
+    assert found["errors"] == errors(y, trainer.model.predict(X))
+    with pytest.raises(
+        ValueError, match=r"^evaluate: metric 'f1' is for labels, one a row; the loss here is BinaryCross"
+    ):
+        trainer.evaluate(X, y, metrics="f1")
+
+
+def test_the_trainer_says_where_metrics_go():
+    with pytest.raises(ValueError, match=r"^Trainer: unknown metric 'f1_macro'; known: accuracy; others are found by"):
+        fnn.Trainer(nn.Sequential(nn.Linear(2)), metrics=["f1_macro"])
 
 
 def test_what_does_not_fit(three, line):

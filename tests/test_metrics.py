@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -382,3 +384,33 @@ def test_all_names_are_there_and_lazy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+
+
+def test_the_page_lists_every_name_and_direction():
+    shown = {}
+    for line in PAGE.splitlines():
+        if line.startswith("| `"):
+            names, reads, better, _ = (cell.strip() for cell in line.strip("|").split("|"))
+            shown |= dict.fromkeys(re.findall(r"`(\w+)`", names), (reads, {"more": "max", "less": "min"}[better]))
+    assert shown == {name: (metrics.get(name).reads, metrics.get(name).mode) for name in metrics.names()}
+
+
+def test_the_program_of_the_page_runs():
+    program = PAGE.partition("```python\n")[2].partition("```")[0]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    first, table = done.stdout.split("\n", 1)
+    for name in ("loss", "accuracy", "f1_macro", "roc_auc", "top_5_accuracy", "far_off"):
+        assert f"'{name}': " in first
+    assert len(table.splitlines()) == 10
+
+
+def test_the_examples_of_docstrings():
+    import doctest
+
+    from pyfastnn.metrics import registry
+
+    found = doctest.testmod(registry)
+    assert found.failed == 0 < found.attempted

@@ -149,11 +149,10 @@ def scored(
         raise ValueError(
             f"{owner}: {source!r} holds one label only, {classes.tolist()[0]!r}, expected two or more{hint}"
         )
-    shapes = "(n,) or (n, 2)" if len(classes) == 2 else f"(n, {len(classes)})"
-    if scores.ndim not in (1, 2) or (1 if scores.ndim == 1 else len(classes)) != np.prod(scores.shape[1:]):
-        raise ValueError(f"{owner}: {name!r} has shape {scores.shape}, expected {shapes} for {len(classes)} classes")
-    if scores.ndim == 1 and len(classes) != 2:
-        raise ValueError(f"{owner}: {name!r} has shape {scores.shape}, expected {shapes} for {len(classes)} classes")
+    k = len(classes)
+    if not (scores.ndim == 1 and k == 2) and scores.shape[1:] != (k,):
+        shapes = "(n,) or (n, 2)" if k == 2 else f"(n, {k})"
+        raise ValueError(f"{owner}: {name!r} has shape {scores.shape}, expected {shapes} for {k} classes")
     same_length(owner, name, len(scores), len(wanted))
     order = np.argsort(classes, kind="stable")
     places, known = places_in(wanted, classes[order])
