@@ -78,6 +78,26 @@ def test_chosen_labels_as_scikit_learn(sk):
     close(metrics.f1(TWO, TWO_PREDICTED, pos_label=0), sk.f1_score(TWO, TWO_PREDICTED, pos_label=0))
 
 
+@pytest.mark.filterwarnings("ignore")  # theirs, of classes that are missing
+def test_a_few_labels_as_scikit_learn(sk):
+    """Single rows, single classes, classes that one side lacks, weights of 0, labels that never occur."""
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        n, k = rng.integers(1, 8), rng.integers(1, 4)
+        y, p, weights = rng.integers(0, k, n), rng.integers(0, k, n), rng.integers(0, 3, n)
+        more = {"sample_weight": weights if weights.any() else None}
+        close(metrics.balanced_accuracy(y, p, **more), sk.balanced_accuracy_score(y, p, **more))
+        assert np.array_equal(metrics.confusion_matrix(y, p, **more), sk.confusion_matrix(y, p, **more))
+        chosen = np.append(rng.permutation(4)[: rng.integers(1, 4)], y[:1]) if rng.random() < 0.5 else None
+        more["labels"] = None if chosen is None else list(dict.fromkeys(chosen.tolist()))
+        for average in ("macro", "weighted", "micro"):
+            for zero in (0, 1):
+                more |= {"average": average, "zero_division": zero}
+                close(metrics.precision(y, p, **more), sk.precision_score(y, p, **more))
+                close(metrics.recall(y, p, **more), sk.recall_score(y, p, **more))
+                close(metrics.f1(y, p, **more), sk.f1_score(y, p, **more))
+
+
 @WEIGHTED
 def test_scores_as_scikit_learn(sk, weights):
     more = {"sample_weight": weights}

@@ -101,7 +101,8 @@ def precision(
     pos_label : int or str, default 1
         The class that ``average="binary"`` is about.
     average : {"binary", "macro", "weighted", "micro"}, default "binary"
-        One class of two; the mean over the classes; their mean by the weight of their rows; or the ratio of the sums over the classes.
+        One class of two; the mean over the classes; their mean by the weight of their rows, if there are any; or the ratio of the sums over
+        the classes.
     sample_weight : array_like, shape (n,), optional
         Weights of the rows, 0 or more.
     zero_division : float, default 0
@@ -289,6 +290,4 @@ def _averaged(part: Floats, whole: Floats, wanted: Floats, average: str, zero_di
     if average == "micro":
         part, whole = part.sum(keepdims=True), whole.sum(keepdims=True)
     shares = np.divide(part, whole, out=np.full(len(part), float(zero_division)), where=whole > 0)
-    if average != "weighted":
-        return float(shares.mean())
-    return float(np.average(shares, weights=wanted)) if wanted.any() else float(zero_division)
+    return float(np.average(shares, weights=wanted if average == "weighted" and wanted.any() else None))
