@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyfastnn import cs231n, data, diagnose, functional, gates, nn, optim, report, search
+    from pyfastnn import cs231n, data, diagnose, functional, gates, metrics, nn, optim, report, search
     from pyfastnn._core import __version__, num_threads
     from pyfastnn._threads import set_num_threads
     from pyfastnn.io.export_c import export_c
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyfastnn.train.many import TrainManyError, train_many
     from pyfastnn.train.trainer import Trainer
 
-_MODULES = ("cs231n", "data", "diagnose", "functional", "gates", "nn", "optim", "report", "search")
+_MODULES = ("cs231n", "data", "diagnose", "functional", "gates", "metrics", "nn", "optim", "report", "search")
 _HOME = {
     "Ensemble": "pyfastnn.train.ensemble",
     "History": "pyfastnn.train.history",
@@ -48,6 +48,7 @@ __all__ = [
     "functional",
     "gates",
     "load",
+    "metrics",
     "nn",
     "num_threads",
     "optim",

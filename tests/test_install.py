@@ -160,7 +160,9 @@ def test_readme_names_exist() -> None:
     lists = [line for line in section.splitlines() if line.startswith(("* ", "  "))]
     names = [name for line in lists for name in re.findall(r"`([A-Za-z_.0-9]+)`", line)]
     assert len(names) > 60
-    known = {name for module in (fnn, fnn.nn, fnn.optim, fnn.data, fnn.diagnose) for name in module.__all__}
+    known = {
+        name for module in (fnn, fnn.nn, fnn.optim, fnn.data, fnn.diagnose, fnn.metrics) for name in module.__all__
+    }
     known |= {"replace_head"} | {f"Trainer.{name}" for name in vars(fnn.Trainer)}
     assert [name for name in names if name not in known] == []
 

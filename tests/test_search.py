@@ -15,7 +15,6 @@ from test_interrupts import interrupt
 
 import pyfastnn as fnn
 from pyfastnn import nn, optim, search
-from pyfastnn.search.scoring import roc_auc
 from pyfastnn.search.setting import derived
 from pyfastnn.search.stages import narrowed
 from pyfastnn.search.study import Study, Trial
@@ -286,13 +285,8 @@ def test_roc_auc(classes):
     assert study.scoring == "roc_auc"
 
 
-def test_roc_auc_counts_ties_half_and_passes_nan_on():
-    assert roc_auc([0, 1, 1, 0], [1, 1, 2, 0]) == 0.875
-    assert roc_auc([0, 1], [3, 3]) == 0.5
-    assert math.isnan(roc_auc([0, 1], [np.nan, 1]))
-    for y, s in (([1, 1], [0, 1]), ([0, 1], [1])):
-        with pytest.raises(ValueError, match="roc_auc: 'y' has"):
-            roc_auc(y, s)
+def test_roc_auc_is_that_of_metrics():
+    assert search.roc_auc is fnn.metrics.roc_auc
 
 
 def test_a_function_judges():

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pyfastnn.metrics.ranking import roc_auc
     from pyfastnn.search.best import ensemble
-    from pyfastnn.search.scoring import roc_auc
     from pyfastnn.search.spaces import Choice, Range, choice, integers, log_uniform, uniform
     from pyfastnn.search.strategies import coarse_to_fine, grid, random
     from pyfastnn.search.study import Study, Trial

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from pyfastnn._names import unknown
+from pyfastnn.metrics.ranking import roc_auc
 from pyfastnn.train.trainer import Trainer
 
 SCORINGS = ("accuracy", "loss", "roc_auc")
@@ -72,52 +70,9 @@ def get(owner: str, scoring: str | Function | None, trainer: Trainer) -> Scoring
     return Scoring(figure, "val_acc" if accuracy else "val_loss", accuracy, f"val_{figure}", evaluated)
 
 
-def roc_auc(y: ArrayLike, scores: ArrayLike) -> float:
-    """Return the area under the ROC curve: the chance that a positive row scores above a negative one, ties counting half.
-
-    Parameters
-    ----------
-    y : array_like of bool, shape (n,)
-        Which rows are positive; both kinds are there.
-    scores : array_like, shape (n,)
-        Higher means more likely positive.
-
-    Returns
-    -------
-    float
-        From 0 to 1; 0.5 is chance, NaN if a score is.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, or all rows are of one kind.
-
-    Notes
-    -----
-    The Mann-Whitney statistic from mid-ranks: ``(sum of ranks of positives - p (p + 1) / 2) / (p n)``.
-    """
-    positive = np.asarray(y, bool)
-    values: NDArray[np.float64] = np.asarray(scores, np.float64)
-    if positive.ndim != 1 or values.shape != positive.shape:
-        raise ValueError(f"roc_auc: 'y' has shape {positive.shape} and 'scores' {values.shape}, expected (n,) of both")
-    p, n = int(positive.sum()), int((~positive).sum())
-    if not p or not n:
-        raise ValueError(f"roc_auc: 'y' has {p} positive and {n} negative rows, expected some of both")
-    if np.isnan(values).any():
-        return float("nan")
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks = (last - (counts - 1) / 2)[place]
-    return float((ranks[positive].sum() - p * (p + 1) / 2) / (p * n))
-
-
 def _roc_auc_of(trainer: Trainer, X: Any, y: Any) -> float:
     """Return the area for two classes, the second being positive; for more the mean over the classes, each against the rest."""
     classes = trainer.model.classes_
     if classes is None:
         raise ValueError("scoring='roc_auc' is for classifiers with one output")
-    labels = np.asarray(y).reshape(-1)
-    found = trainer.model.predict_proba(X)
-    if len(classes) == 2:
-        return roc_auc(labels == classes[1], found[:, 1])
-    return float(np.mean([roc_auc(labels == c, found[:, k]) for k, c in enumerate(classes)]))
+    return roc_auc(y, trainer.model.predict_proba(X), labels=classes)

@@ -112,7 +112,8 @@ def check_trainer(model: Any, metrics: str | Sequence[str], seed: int, guard: st
         raise TypeError(f"Trainer: 'metrics' is {metrics!r}, expected names such as 'accuracy'")
     for metric in (metrics,) if isinstance(metrics, str) else metrics:
         if metric not in METRICS:
-            raise ValueError(f"Trainer: {unknown('metric', metric, METRICS)}")
+            found = unknown("metric", metric, METRICS)
+            raise ValueError(f"Trainer: {found}; others are found by trainer.evaluate(X, y, metrics=[...])")
     if not is_whole(seed) or not 0 <= seed < 2**53:
         raise ValueError(f"Trainer: 'seed' is {seed!r}, expected a whole number from 0 to 2**53 - 1")
     if not is_whole(threads) or not 0 <= threads < 2**15:

@@ -15,13 +15,14 @@ from pyfastnn.diagnose.monitor import Monitor
 from pyfastnn.nn.losses import Loss
 from pyfastnn.nn.model import Model
 from pyfastnn.optim import Optimizer
-from pyfastnn.train.compiled import EVALUATION_BATCH, PLAIN, Compiled, Form, Head, compile_plans
+from pyfastnn.train.compiled import PLAIN, Compiled, Form, Head, compile_plans
+from pyfastnn.train.evaluation import evaluate
 from pyfastnn.train.history import History
 from pyfastnn.train.hyper import HyperRows, check_monitor
 from pyfastnn.train.interrupts import HeldInterrupts
 from pyfastnn.train.loop import Callback, Loop
 from pyfastnn.train.manual import Manual, gradients
-from pyfastnn.train.passes import Pass, Tally, evaluated_once, evaluation_passes, training_passes
+from pyfastnn.train.passes import Pass, Tally, evaluation_passes, training_passes
 from pyfastnn.train.preflight import preflight_of
 from pyfastnn.train.prepare import complete, training_data
 from pyfastnn.train.progress import Progress
@@ -287,36 +288,31 @@ class Trainer(Changeable):
             raise KeyboardInterrupt
         return float(stepper.losses[0])
 
-    def evaluate(self, X: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
-        """Return the loss and, for classifiers, the accuracy on these rows.
+    def evaluate(self, X: Any, y: Any = None, sample_weight: Any = None, metrics: Any = ()) -> dict[str, float]:
+        """Return the loss, the accuracy of classifiers and what else is asked for on these rows.
 
         Parameters
         ----------
         X, y, sample_weight : array_like
             Raw rows, targets and weights, as for `fit`; or a stream of them alone.
+        metrics : str, callable, `pyfastnn.metrics.Metric` or list of them, or dict of lists by output
+            Names of `pyfastnn.metrics`, such as ``"f1_macro"``, or functions of ``y_true`` and ``model.predict(X)``. Of two classes the
+            second one is positive. Labels that the loss ignores are left out.
 
         Returns
         -------
         dict
             ``loss`` (mean over the rows, without penalty) and ``accuracy`` (over those that take part); for several outputs also those of
-            each that has a loss, as ``loss.name``.
+            each that has a loss, as ``loss.name``; the metrics by name. Row weights count in all but ``accuracy``.
 
         Raises
         ------
         RuntimeError
             If the model was not trained yet.
         TypeError, ValueError
-            If rows or targets do not fit.
+            If rows, targets or metrics do not fit.
         """
-        self.model.arrays()
-        if any(head.counts and head.output not in self.model.classes for head in self.heads):
-            raise RuntimeError("evaluate: the model knows no classes yet: call fit or step first")
-        data = evaluation_passes(self, X, y, "X", "y", sample_weight)
-        plan = (self._current(None) or self._compile(EVALUATION_BATCH)).evaluation(data.form)
-        found = evaluated_once(data, self.heads, plan, self.threads)
-        if found is None:
-            raise KeyboardInterrupt
-        return found
+        return evaluate(self, X, y, sample_weight, metrics)
 
     # A step taken apart
 
