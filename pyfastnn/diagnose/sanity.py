@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -117,14 +116,9 @@ class Preflight:
 
     def _repr_html_(self) -> str:
         """Return the table for notebooks and pages."""
+        from pyfastnn.report.html import table
 
-        def cells(tag: str, row: tuple[str, ...], kind: str = "") -> str:
-            found = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
-            return f'<tr class="{kind}">{found}</tr>' if kind else f"<tr>{found}</tr>"
-
-        body = "".join(cells("td", row, row[3]) for row in self._rows())
-        caption = html.escape(self.verdict)
-        return f"<table><caption>{caption}</caption><thead>{cells('th', _COLUMNS)}</thead><tbody>{body}</tbody></table>"
+        return table(_COLUMNS, self._rows(), caption=self.verdict, kinds=[check.verdict for check in self.checks])
 
 
 @helpful_keywords

@@ -16,6 +16,7 @@ from pyfastnn.graph import BATCH, Builder
 from pyfastnn.nn import initializers
 from pyfastnn.nn.layer import Layer, Parameter, Shape, number, whole
 from pyfastnn.nn.prediction import Predicting
+from pyfastnn.nn.summary import summary_html, summary_table
 from pyfastnn.nn.symbolic import Call, Network, Symbol, named_inputs, named_outputs, row_shape, trace
 
 if TYPE_CHECKING:
@@ -122,6 +123,13 @@ class Model(Predicting):
     def __getstate__(self) -> dict[str, Any]:
         """Leave the compiled plans behind when copied or pickled."""
         return {**self.__dict__, "_plans": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Own the arrays, which come read-only where processes share the memory they are sent in."""
+        self.__dict__.update(state)
+        if not all(array.flags.writeable for array in self._arrays.values()):
+            given, self._arrays = self._arrays, self.allocate({k: v.shape for k, v in self._arrays.items()})
+            self.load_state_dict(given)
 
     # What goes in and out
 
@@ -571,9 +579,11 @@ class Model(Predicting):
 
     def summary(self) -> str:
         """Return a table of layers, output shapes and parameter counts."""
-        from pyfastnn.nn.summary import summary_table
-
         return summary_table(self)
+
+    def _repr_html_(self) -> str:
+        """Show the summary in a notebook."""
+        return summary_html(self)
 
     def __repr__(self) -> str:
         """Show inputs, outputs and the number of layers."""

@@ -80,6 +80,10 @@ class Predictor:
         self._apply = native.apply
         self._version = model.version
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Make a copy anew, with its own plan over the weights of its own model."""
+        return type(self), (self.model, self.max_batch, self.threads)
+
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         """Return the scores of some rows.
 

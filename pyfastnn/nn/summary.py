@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyfastnn.nn.model import Model
 
+COLUMNS = ("layer", "settings", "output", "parameters")
+"""What a printed summary says of each call of a layer."""
+
 
 def summary_rows(model: Model) -> list[dict[str, Any]]:
     """Return a row for every call of a layer.
@@ -41,15 +44,30 @@ def summary_rows(model: Model) -> list[dict[str, Any]]:
     return rows
 
 
-def summary_table(model: Model) -> str:
-    """Return the rows as a table, with the sum of the parameters."""
-    rows = [("layer", "settings", "output", "parameters")]
+def summary_cells(model: Model) -> tuple[list[tuple[str, ...]], str]:
+    """Return the rows as text, under `COLUMNS`, and the sum of the parameters in words."""
     found = summary_rows(model)
+    rows: list[tuple[str, ...]] = []
     for row in found:
         shape = "?" if row["output"] is None else str(row["output"])
         rows.append(
             (row["layer"], row["settings"], shape, f"{row['parameters']}{' (frozen)' if row['frozen'] else ''}")
         )
+    return rows, f"total parameters: {sum(row['parameters'] for row in found)}"
+
+
+def summary_table(model: Model) -> str:
+    """Return the rows as a table, with the sum of the parameters."""
+    cells, total = summary_cells(model)
+    rows = [COLUMNS, *cells]
     widths = [max(len(r[i]) for r in rows) for i in range(4)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
-    return "\n".join([*lines, f"total parameters: {sum(row['parameters'] for row in found)}"])
+    return "\n".join([*lines, total])
+
+
+def summary_html(model: Model) -> str:
+    """Return the rows as a table for notebooks, with the sum of the parameters."""
+    from pyfastnn.report.html import table
+
+    rows, total = summary_cells(model)
+    return table(COLUMNS, rows, caption=total)

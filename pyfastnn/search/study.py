@@ -244,16 +244,34 @@ class Study:
         """Go through the trials."""
         return iter(self.trials)
 
-    def __repr__(self) -> str:
-        """Show the best trials as a table, and the warnings."""
+    def _head(self) -> str:
         failed = sum(not trial.ranked for trial in self.trials)
-        head = f"{len(self.trials)} trials in {self.seconds:.1f} s ({self.stop_reason or 'running'}), {failed} without a score"
+        return f"{len(self.trials)} trials in {self.seconds:.1f} s ({self.stop_reason or 'running'}), {failed} without a score"
+
+    def _ranking(self) -> list[list[str]]:
+        """Return the best trials, best first, as rows of text under their head; nothing if no trial has a score."""
         best = self.top(SHOWN)
         if not best:
-            return head + self._first_error()
+            return []
         names = list(best[0].params)
-        table = [["trial", self.scoring, *names]]
-        table += [[str(t.number), f"{t.score:.6f}", *(shown(t.params[n]) for n in names)] for t in best]
+        rows = [[str(t.number), f"{t.score:.6f}", *(shown(t.params[n]) for n in names)] for t in best]
+        return [["trial", self.scoring, *names], *rows]
+
+    def __repr__(self) -> str:
+        """Show the best trials as a table, and the warnings."""
+        table = self._ranking()
+        if not table:
+            return self._head() + self._first_error()
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in table]
-        return "\n".join([head, *lines, *self.warnings])
+        return "\n".join([self._head(), *lines, *self.warnings])
+
+    def _repr_html_(self) -> str:
+        """Show the same in a notebook."""
+        from pyfastnn.report.html import paragraph, table
+
+        ranking = self._ranking()
+        if not ranking:
+            return paragraph(repr(self))
+        said = "".join(paragraph(f"warning: {line}") for line in self.warnings)
+        return f"<div>{table(ranking[0], ranking[1:], caption=self._head())}{said}</div>"

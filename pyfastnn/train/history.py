@@ -28,6 +28,9 @@ COLUMNS = (
 )
 """Columns in the order they are shown; a run has those that apply to it."""
 
+SHOWN = 5
+"""Rows that a notebook shows under the curves."""
+
 
 def column_order(column: str) -> tuple[int, str]:
     """Return what columns are sorted by: those of one output (``"loss.policy"``) stand after those of all."""
@@ -94,6 +97,20 @@ class History:
         table = [columns] + [[format_number(c, row.get(c)) for c in columns] for row in self.rows]
         widths = [max(len(r[i]) for r in table) for i in range(len(columns))]
         return "\n".join("  ".join(c.rjust(w) for c, w in zip(r, widths, strict=True)) for r in table)
+
+    def _repr_html_(self) -> str:
+        """Show curves and the last rows in a notebook."""
+        from pyfastnn.report.html import paragraph, table
+        from pyfastnn.report.small_curves import small_curves
+
+        if not self.rows:
+            return paragraph(repr(self))
+        columns, last = self.columns, self.rows[-SHOWN:]
+        cells = [[format_number(c, row.get(c)) for c in columns] for row in last]
+        caption = f"{len(self)} epochs" if len(self) > 1 else "1 epoch"
+        caption += f" ({self.stop_reason})" if self.stop_reason else ""
+        caption += f", the last {len(last)}:" if len(last) < len(self) else ""
+        return f"<div>{small_curves(self)}{table(columns, cells, caption=caption)}</div>"
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows as CSV with a header, numbers in full precision."""

@@ -41,6 +41,10 @@ class HyperRows:
         self._first = 0
         self._made_of: tuple[Any, ...] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the rows behind when copied or pickled: they are made anew from the optimizer."""
+        return {**self.__dict__, "_array": self._array[:0], "_key": (), "_ahead": None}
+
     def one(
         self,
         optimizer: Optimizer,

@@ -140,6 +140,11 @@ class Trainer(Changeable):
         left = dict.fromkeys(("_compiled", "_stepper", "_manual", "shared_interrupts"))
         return {**self.__dict__, **left, "_turns": [None]}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Own the optimizer's arrays, which come read-only where processes share the memory they are sent in."""
+        self.__dict__.update(state)
+        self.slots.own()
+
     @property
     def heads(self) -> list[Head]:
         """The outputs of the model that have a loss."""

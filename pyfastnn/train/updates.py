@@ -75,6 +75,10 @@ class Slots(dict[str, Array]):
         self.drawn: dict[str, int] = {}
         self.begun: dict[str, int] = {}
 
+    def own(self) -> None:
+        """Copy arrays that are read-only."""
+        self.update({name: array.copy() for name, array in self.items() if not array.flags.writeable})
+
 
 def groups_of(model: Model, optimizer: Optimizer, slots: Mapping[str, Array]) -> Groups:
     """Return the hyper rows of a run of a model with an optimizer and its arrays."""
